@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -38,8 +39,9 @@ class Collection:
         related: optional table (query, document, relation): pairs that are no judged positives but known to be
             suspicious as negatives; the ground truth against which vetting can be scored.
     Raises:
-        BadInput: an id is missing or twice there, a text is missing or empty, a judgement names an unknown id, is there
-            twice, or has a grade that is not a finite number. The table, the row and the column are named.
+        BadInput: an id is missing or twice there, a text is missing or empty, a judgement or a related pair names an
+            unknown id, a judgement is there twice or has a grade that is not a finite number. The table, the row and
+            the column are named.
     """
 
     name: str
@@ -52,7 +54,9 @@ class Collection:
         for what, table in (("queries", self.queries), ("corpus", self.corpus)):
             _check_texts(table, f"{self.name}/{what}")
         for split, table in self.qrels.items():
-            _check_judgements(table.select(JUDGEMENTS.names), self, f"{self.name}/qrels/{split}")
+            _check_judgements(table, self, f"{self.name}/qrels/{split}")
+        if self.related is not None:
+            _check_pairs(self.related, RELATED, self, f"{self.name}/related")
 
     @property
     def splits(self) -> list[str]:
@@ -91,19 +95,21 @@ class Collection:
         return replace(self, qrels=qrels)
 
     def fingerprint(self) -> str:
-        """SHA-256 over ids, texts, optional columns and judgements, in row order: hexadecimal."""
+        """SHA-256 over ids, texts, optional columns and judgements, in row order: hexadecimal.
+
+        `name` and `related` are no part of it: nothing that is mined depends on them, so evidence stays valid when the
+        truth about suspicious pairs is added or corrected.
+        """
         return self._fingerprint
 
     @cached_property
     def _fingerprint(self) -> str:
         digest = hashlib.sha256()
-        tables = [("queries", self.queries), ("corpus", self.corpus), *sorted(self.qrels.items())]
-        for what, table in tables:
+        judged = [(f"qrels/{split}", self.qrels[split]) for split in sorted(self.qrels)]
+        for what, table in [("queries", self.queries), ("corpus", self.corpus), *judged]:
+            digest.update(json.dumps([what, len(table), sorted(table.column_names)]).encode())
             for name in sorted(table.column_names):
-                digest.update(f"\0{what}\0{name}\0{len(table)}\0".encode())
-                for value in table[name].to_pylist():
-                    text = "" if value is None else str(value)
-                    digest.update(f"{len(text)}:{text}".encode())
+                digest.update(_column_digest(table[name]))
         return digest.hexdigest()
 
     def _split(self, split: str) -> pa.Table:
@@ -136,27 +142,57 @@ def _check_texts(table: pa.Table, where: str) -> None:
         blank = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(table[column]), ""), True)
         if pc.any(blank).as_py():
             row = pc.index(blank, True).as_py()
-            raise BadInput(f"an empty {column}", "text that is not only white space", file=where, line=row + 1, field=column)
+            raise BadInput(
+                f"an empty {column}", "text that is not only white space", file=where, line=row + 1, field=column
+            )
     counts = pc.value_counts(table["id"].combine_chunks())
     if len(counts) < len(table):
         twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))[0].as_py()
         rows = np.flatnonzero(pc.equal(table["id"], twice).to_numpy(zero_copy_only=False))
         raise BadInput(
-            f"id {twice!r} a second time, first on row {rows[0] + 1}", "each id once", file=where, line=int(rows[1]) + 1, field="id"
+            f"id {twice!r} a second time, first on row {rows[0] + 1}",
+            "each id once",
+            file=where,
+            line=int(rows[1]) + 1,
+            field="id",
         )
 
 
-def _check_judgements(table: pa.Table, collection: Collection, where: str) -> None:
-    if table.schema.types != JUDGEMENTS.types:
-        raise BadInput(f"the types {table.schema.types}", f"{JUDGEMENTS.types}", file=where)
+def _column_digest(column: pa.ChunkedArray) -> bytes:
+    """SHA-256 of the values, however they are cut into chunks: of all lengths (-1 = null) and of all bytes."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        texts = column.cast(pa.large_string())
+    else:
+        texts = pa.chunked_array([[None if v is None else str(v) for v in column.to_pylist()]], pa.large_string())
+    lengths, content = hashlib.sha256(), hashlib.sha256()
+    for chunk in texts.chunks:
+        lengths.update(pc.fill_null(pc.binary_length(chunk), -1).to_numpy().astype("<i8").tobytes())
+        chunk = chunk.drop_null()
+        if len(chunk):
+            _, offsets, values = chunk.buffers()
+            ends = np.frombuffer(offsets, np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
+            content.update(memoryview(values)[ends[0] : ends[-1]] if values is not None else b"")
+    return lengths.digest() + content.digest()
+
+
+def _check_pairs(table: pa.Table, schema: pa.Schema, collection: Collection, where: str) -> None:
+    """Columns and types of pairs, and their ids."""
+    for column in schema:
+        there = table.schema.field(column.name).type if column.name in table.column_names else "no such column"
+        if there != column.type:
+            raise BadInput(f"{there}", f"a column of type {column.type}", file=where, field=column.name)
     for column, texts in (("query", collection.queries), ("document", collection.corpus)):
         known = pc.is_in(table[column], value_set=texts["id"].combine_chunks())
         if not pc.all(known).as_py() and len(table):
             row = pc.index(known, False).as_py()
-            raise BadInput(
-                f"the unknown id {table[column][row].as_py()!r}", f"an id of the {'queries' if column == 'query' else 'corpus'}",
-                file=where, line=row + 1, field=column,
-            )  # fmt: skip
+            known_ids = f"an id of the {'queries' if column == 'query' else 'corpus'}"
+            unknown = f"the unknown id {table[column][row].as_py()!r}"
+            raise BadInput(unknown, known_ids, file=where, line=row + 1, field=column)
+
+
+def _check_judgements(table: pa.Table, collection: Collection, where: str) -> None:
+    _check_pairs(table, JUDGEMENTS, collection, where)
     grades = table["grade"].to_numpy()
     if not np.isfinite(grades).all():
         row = int(np.flatnonzero(~np.isfinite(grades))[0])

@@ -1,0 +1,1 @@
+"""Collections in and out, encoders, and what they are made of."""
