@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +22,9 @@ class Moment(NamedTuple):
 class SignedBatch:
     """Which candidate is pulled to which anchor, which is pushed away, and how far each sign is believed.
 
-    `scores` [B, C + M] float, larger = more alike, -inf = no such pair; None until a scorer has run.
+    `scores` [B, C + M] float, larger = more alike, -inf = no such pair; None until a scorer has run. They may be
+        narrower than sign: the columns behind were appended and have no scores yet. (So who appends shared columns
+        behind scored own ones cuts the scores back to the shared ones.)
     `sign` [B, C + M] int8: +1 closer, -1 farther, 0 not there (in no numerator, no denominator, no count).
     `weight` [B, C + M] float in [0, 1]: belief in the sign. A negative of weight w is w copies of itself.
     `anchors` [B, D], `candidates` [C, D]: features; columns are [positives | negatives], negatives anchor-major.
@@ -56,19 +58,34 @@ class SignedBatch:
             raise ValueError("SignedBatch: needs scores, or anchors with candidates or own columns; got neither")
         fields = {"scores": self.scores, "weight": self.weight, **{f"pairs[{k!r}]": v for k, v in self.pairs.items()}}
         for name, value in fields.items():
-            short = name == "scores" and value is not None and value.shape[1:] < shape[1:]
-            if value is not None and tuple(value.shape) != shape and not short:
-                raise ValueError(f"SignedBatch: {name} must have the shape of sign {list(shape)}, got {list(value.shape)}")
+            if value is None or tuple(value.shape) == shape:
+                continue
+            short = name == "scores" and value.ndim == 2 and len(value) == shape[0] and value.shape[1] < shape[1]
+            if not short:
+                raise ValueError(
+                    f"SignedBatch: {name} must have the shape of sign {list(shape)}, got {list(value.shape)}"
+                )
+        if self.scores is not None and not self.scores.is_floating_point():
+            raise ValueError(f"SignedBatch: scores must be floating point, got {self.scores.dtype}")
         if not self.weight.is_floating_point():
             raise ValueError(f"SignedBatch: weight must be floating point, got {self.weight.dtype}")
-        for name, value in {"anchors": self.anchors, **{f"rows[{k!r}]": v for k, v in self.rows.items()}}.items():
+        per_row = {"anchors": self.anchors, "own": self.own, **{f"rows[{k!r}]": v for k, v in self.rows.items()}}
+        for name, value in per_row.items():
             if value is not None and len(value) != shape[0]:
                 raise ValueError(f"SignedBatch: {name} must have one entry per row ({shape[0]}), got {len(value)}")
+        features = {"candidates": self.candidates, "own": self.own}
+        for name, value in features.items():
+            if value is not None and (value.ndim < (3 if name == "own" else 2)):
+                shapes = "[B, M, D]" if name == "own" else "[C, D]"
+                raise ValueError(f"SignedBatch: {name} must be {shapes}, got {list(value.shape)}")
         shared, private = self.shared, self.private
-        if self.candidates is not None and shared + private != shape[1]:
+        if shared < 0 or shared + private != shape[1]:
             raise ValueError(
-                f"SignedBatch: {shared} candidates and {private} own columns do not make the {shape[1]} columns of sign"
+                f"SignedBatch: {max(shared, 0)} candidates and {private} own columns do not make the "
+                f"{shape[1]} columns of sign"
             )
+        if self.candidates is None and shared > (0 if self.scores is None else self.scores.shape[1]):
+            raise ValueError(f"SignedBatch: {shared} shared columns have neither scores nor candidates")
         for name, value in self.columns.items():
             if len(value) not in (shape[1], shared):
                 raise ValueError(f"SignedBatch: columns[{name!r}] must have one entry per column, got {len(value)}")
@@ -93,7 +110,8 @@ class SignedBatch:
 
     @property
     def T(self) -> SignedBatch:
-        """Rows and columns swapped; own columns, common negatives and counts are left behind."""
+        """Rows and columns swapped. Left behind: own columns, common negatives, notes, what says who brought or drew a
+        column ("positive", "of", "role", "side"), and scores where columns were appended and wait for the scorer."""
         c = self.shared
         side = self.columns.get("side")
         if side is not None and bool((side != 0).any()):
@@ -101,7 +119,7 @@ class SignedBatch:
         extras = {name: value[:c] for name, value in self.columns.items() if name not in ("side", "of", "role")}
         rows = {name: value for name, value in self.rows.items() if name != "positive"}
         return SignedBatch(
-            scores=None if self.scores is None else self.scores[:, :c].T,
+            scores=None if self.scores is None or self.scores.shape[1] < c else self.scores[:, :c].T,
             sign=self.sign[:, :c].T,
             weight=self.weight[:, :c].T,
             anchors=self.candidates,
@@ -111,7 +129,7 @@ class SignedBatch:
             pairs={name: value[:, :c].T for name, value in self.pairs.items()},
         )
 
-    def replace(self, **changes: object) -> SignedBatch:
+    def replace(self, **changes: Any) -> SignedBatch:
         """A batch with these fields changed, checked like a new one."""
         return replace(self, **changes)
 
@@ -128,21 +146,24 @@ def doubt(batch: SignedBatch, doubted: Tensor, belief: float | Tensor = 0.0, *, 
 
     Args:
         doubted: bool [B, C + M]. Pairs of sign 0 are not there and are not counted.
-        belief: in [0, 1], a number or a tensor that broadcasts to [B, C + M]; it gets no gradient from here on.
+        belief: in [0, 1], a number or a tensor that broadcasts to [B, C + M]; it gets no gradient from here on. The
+            values of a tensor are not checked: that would wait for the device.
         reason: spelling of the part; the number of pairs whose weight went down is added to `notes` under it.
     Raises:
         ValueError: `belief` is a number outside [0, 1], or `doubted` is no bool of the right shape.
     """
     if doubted.dtype != torch.bool or doubted.shape != batch.sign.shape:
         raise ValueError(
-            f"doubt: doubted must be bool {list(batch.sign.shape)}, got {doubted.dtype} {list(doubted.shape)} from {reason}"
+            f"doubt: doubted must be bool {list(batch.sign.shape)}, "
+            f"got {doubted.dtype} {list(doubted.shape)} from {reason}"
         )
     if not isinstance(belief, Tensor) and not 0 <= belief <= 1:
         raise ValueError(f"doubt: belief must be in [0, 1], got {belief!r} from {reason}")
     value = belief.detach() if isinstance(belief, Tensor) else torch.as_tensor(belief, device=batch.weight.device)
-    lowered = torch.minimum(batch.weight, value.to(batch.weight.dtype))
-    weight = torch.where(doubted & (batch.sign != 0), lowered, batch.weight)
-    return replace(batch, weight=weight).noted({reason: (weight < batch.weight).sum()})
+    value = value.to(batch.weight.dtype)
+    lower = doubted & (batch.sign != 0) & (value < batch.weight)  # torch.minimum would halve the gradient at ties
+    weight = torch.where(lower, value, batch.weight)
+    return replace(batch, weight=weight).noted({reason: lower.sum()})
 
 
 def signs(
@@ -166,27 +187,40 @@ def signs(
         drawn: int64 [B], column of the positive that was drawn; None = row i drew column i. -1 = none.
         of: int64 [C], the row that brought a column (needed for in_batch=False; None = column i is of row i, and the
             columns behind the first B are shared out anchor-major).
-        in_batch: False, or False for a row: columns that other rows brought are 0 there.
+        in_batch: False, or bool [B], False for a row: columns that other rows brought are 0 there, the drawn positive
+            excepted.
+    Raises:
+        ValueError: a shape does not fit or an argument is out of range; the argument is named.
     """
     b, c = len(anchor_id), len(candidate_id)
     device = anchor_id.device
     if others not in ("silent", "pull"):
         raise ValueError(f"signs: others must be 'silent' or 'pull', got {others!r}")
+    if positives.ndim != 2 or positives.shape[1] != 2:
+        raise ValueError(f"signs: positives must be [P, 2] (anchor id, candidate id), got {list(positives.shape)}")
+    if drawn is None and c < b:
+        raise ValueError(f"signs: without drawn, row i draws column i, but {b} rows meet {c} columns")
+    for name, value, length in (("drawn", drawn, b), ("of", of, c)):
+        if value is not None and tuple(value.shape) != (length,):
+            raise ValueError(f"signs: {name} must be [{length}], got {list(value.shape)}")
     drawn = torch.arange(b, device=device) if drawn is None else drawn
     known = _member(anchor_id, candidate_id, positives)
     has = drawn >= 0
-    own = candidate_id[drawn.clamp(min=0)]
-    known = known | (candidate_id[None, :] == own[:, None]) & has[:, None]
+    if c:
+        own = candidate_id[drawn.clamp(min=0)]
+        known = known | (candidate_id[None, :] == own[:, None]) & has[:, None]
 
     sign = torch.full((b, c), -1, dtype=torch.int8, device=device)
     sign = sign.masked_fill(known, 1 if others == "pull" else 0)
     here = torch.arange(c, device=device)[None, :] == drawn[:, None]
-    sign = sign.masked_fill(here & has[:, None], 1)
+    sign = sign.masked_fill(here, 1)
     if in_batch is not True:
         of = _brought(b, c, device) if of is None else of
-        foreign = of[None, :] != torch.arange(b, device=device)[:, None]
-        keep = torch.as_tensor(in_batch, device=device).expand(b)
-        sign = sign.masked_fill(foreign & ~keep[:, None], 0)
+        foreign = (of[None, :] != torch.arange(b, device=device)[:, None]) & ~here
+        keep = torch.as_tensor(in_batch, device=device)
+        if keep.dtype != torch.bool or keep.ndim > 1:
+            raise ValueError(f"signs: in_batch must be bool or bool [{b}], got {keep.dtype} {list(keep.shape)}")
+        sign = sign.masked_fill(foreign & ~keep.expand(b)[:, None], 0)
     return sign
 
 
@@ -213,12 +247,16 @@ def from_pairs(
     """
     b = len(anchors)
     if positives.shape != anchors.shape:
-        raise ValueError(f"from_pairs: positives must have the shape of anchors {list(anchors.shape)}, got {list(positives.shape)}")
+        raise ValueError(
+            f"from_pairs: positives must have the shape of anchors {list(anchors.shape)}, got {list(positives.shape)}"
+        )
     columns = [positives]
     if negatives is not None:
-        flat = negatives.reshape(-1, negatives.shape[-1])
-        if b == 0 or len(flat) % b:
-            raise ValueError(f"from_pairs: negatives must hold the same number for each of the {b} anchors, got {len(flat)}")
+        by_row = negatives.ndim == anchors.ndim + 1
+        flat = negatives.flatten(0, 1) if by_row else negatives
+        if len(flat) % max(b, 1) or (by_row and len(negatives) != b):
+            shape = list(negatives.shape)
+            raise ValueError(f"from_pairs: negatives must be [B, H, D] or [B * H, D] for B = {b} anchors, got {shape}")
         columns.append(flat)
     candidates = torch.cat(columns)
     c, device = len(candidates), anchors.device
@@ -226,6 +264,10 @@ def from_pairs(
     drawn = torch.arange(b, device=device)
     unnamed = (torch.arange(b, device=device), torch.arange(c, device=device))
     anchor_id, candidate_id = unnamed if ids is None else ids
+    if ids is None and known is not None:
+        raise ValueError("from_pairs: known positives are pairs of ids, and no ids were given")
+    if (len(anchor_id), len(candidate_id)) != (b, c):
+        raise ValueError(f"from_pairs: ids must be [{b}] and [{c}], got [{len(anchor_id)}] and [{len(candidate_id)}]")
     none = torch.empty((0, 2), dtype=torch.int64, device=device)
     sign = signs(
         anchor_id, candidate_id, none if known is None else known, of=of, drawn=drawn, others=others, in_batch=in_batch
@@ -251,16 +293,20 @@ def from_groups(scores: Tensor, positive: int | Tensor = 0, valid: Tensor | None
         valid: bool [B, C], True = there; the rest gets sign 0.
     """
     b, c = scores.shape
+    if isinstance(positive, int) and not -1 <= positive < c:
+        raise ValueError(f"from_groups: positive must be in [-1, {c - 1}], got {positive}")
     positive = torch.as_tensor(positive, device=scores.device).expand(b)
     here = torch.arange(c, device=scores.device)[None, :] == positive[:, None]
     sign = torch.where(here, 1, -1).to(torch.int8)
     if valid is not None:
         sign = sign.masked_fill(~valid, 0)
     weight = torch.ones(b, c, device=scores.device, dtype=torch.promote_types(scores.dtype, torch.float32))
-    return SignedBatch(scores, sign, weight, rows={"positive": positive})
+    return SignedBatch(scores, sign, weight, rows={"positive": torch.where((sign > 0).any(dim=1), positive, -1)})
 
 
-def from_labels(anchors: Tensor, y: Tensor, candidates: Tensor | None = None, other: Tensor | None = None) -> SignedBatch:
+def from_labels(
+    anchors: Tensor, y: Tensor, candidates: Tensor | None = None, other: Tensor | None = None
+) -> SignedBatch:
     """A batch signed by class: the same label pulls, another pushes, a row never meets itself.
 
     Args:
@@ -273,7 +319,9 @@ def from_labels(anchors: Tensor, y: Tensor, candidates: Tensor | None = None, ot
     if candidates is None:
         sign.fill_diagonal_(0)
     shape = tuple(sign.shape)
-    return SignedBatch(None, sign, torch.ones(shape, device=y.device), anchors, anchors if candidates is None else candidates)
+    return SignedBatch(
+        None, sign, torch.ones(shape, device=y.device), anchors, anchors if candidates is None else candidates
+    )
 
 
 def two_views(u: Tensor, v: Tensor) -> SignedBatch:
@@ -290,12 +338,17 @@ def two_views(u: Tensor, v: Tensor) -> SignedBatch:
 
 
 def soft_signs(target: Tensor) -> tuple[Tensor, Tensor]:
-    """Sign int8 and weight for graded targets [B, C] in [0, 1]: above 0 is +1 with that weight, 0 is -1 with weight 1."""
-    return torch.where(target > 0, 1, -1).to(torch.int8), torch.where(target > 0, target, 1.0)
+    """Sign int8 and weight for graded targets [B, C] in [0, 1]: above 0 is +1 with that weight, 0 is -1 with weight 1.
+
+    The weight is detached: who makes a weight gives it no gradient.
+    """
+    return torch.where(target > 0, 1, -1).to(torch.int8), torch.where(target > 0, target.detach(), 1.0)
 
 
 def _brought(b: int, c: int, device: torch.device) -> Tensor:
     """The row that brought each column of [positives | negatives anchor-major]: int64 [C]."""
+    if c > b and (not b or (c - b) % b):
+        raise ValueError(f"signs: {c - b} negatives cannot be shared out among {b} rows; say of whom they are (of=)")
     positives = torch.arange(min(b, c), device=device)
     if c <= b:
         return positives

@@ -43,9 +43,9 @@ class Chain(nn.Module):
     def __init__(self, *parts: nn.Module):
         super().__init__()
         for part in parts:
-            if getattr(part, "stage", None) not in ORDER:
+            if not isinstance(part, nn.Module) or getattr(part, "stage", None) not in ORDER:
                 raise ValueError(f"Chain: {part} is no source, scorer, vetter or objective")
-        if not parts or parts[-1].stage != "objective":  # type: ignore[union-attr]
+        if not parts or parts[-1].stage != "objective":
             raise ValueError(f"Chain: the last part must be an objective, got {parts[-1] if parts else 'no parts'}")
         early = [part for part in parts[:-1] if part.stage == "objective"]
         if early:
@@ -70,7 +70,7 @@ class Chain(nn.Module):
 
         def close() -> None:
             nonlocal sources, given, vetters, scorer
-            scorer = given or scorer
+            scorer = scorer if given is None else given
             rounds.append(Round(sources, scorer, vetters))
             sources, given, vetters = [], None, []
 
@@ -109,11 +109,11 @@ class Chain(nn.Module):
 
     def terms(self, batch: SignedBatch) -> dict[str, Tensor]:
         """The named parts of the loss, "loss" first, for a batch that has not been prepared."""
-        return self.objective.terms(self.prepare(batch))  # type: ignore[operator, no-any-return]
+        return self.objective.terms(self.prepare(batch))  # type: ignore[operator]
 
     def per_anchor(self, batch: SignedBatch) -> tuple[Tensor, Tensor]:
         """Unreduced losses (cost [B], believed [B]) of a batch that has not been prepared."""
-        return self.objective.per_anchor(self.prepare(batch))  # type: ignore[operator, no-any-return]
+        return self.objective.per_anchor(self.prepare(batch))  # type: ignore[operator]
 
     def _needs(self) -> dict[str, str]:
         """What the batch must bring, and which part first asks for it."""

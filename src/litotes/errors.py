@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 
 class BadInput(ValueError):
@@ -28,11 +29,17 @@ class BadInput(ValueError):
     ):
         self.found, self.expected = found, expected
         self.file, self.line, self.field = file, line, field
-        place = ":".join(str(part) for part in (file, line) if part is not None)
+        place = (
+            f"row {line}"
+            if file is None and line is not None
+            else ":".join(str(p) for p in (file, line) if p is not None)
+        )
         where = ": ".join(part for part in (place, f"field {field!r}" if field is not None else "") if part)
-        super().__init__(f"{where}: found {found}, expected {expected}" if where else f"found {found}, expected {expected}")
+        super().__init__(
+            f"{where}: found {found}, expected {expected}" if where else f"found {found}, expected {expected}"
+        )
 
-    def __reduce__(self):  # keyword-only arguments do not survive pickling by themselves
+    def __reduce__(self) -> tuple[Any, ...]:  # keyword-only arguments do not survive pickling by themselves
         return _rebuild, (self.found, self.expected, self.file, self.line, self.field)
 
 
@@ -59,7 +66,9 @@ class BadRows:
         if not self.skip:
             raise fault
         self.total += 1
-        self.by_reason[f"field {fault.field!r}: expected {fault.expected}" if fault.field else f"expected {fault.expected}"] += 1
+        self.by_reason[
+            f"field {fault.field!r}: expected {fault.expected}" if fault.field else f"expected {fault.expected}"
+        ] += 1
         if len(self.first) < self.keep:
             self.first.append(fault)
 

@@ -19,8 +19,10 @@ def unit(x: Tensor) -> Tensor:
 def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
     """sum(w v) / sum(w); an empty sum is 0 and keeps its graph. Values of weight 0 may be anything, NaN included.
 
+    The two broadcast against each other.
     Dividing by the sum of the weights means that one factor on every weight changes nothing.
     """
+    values, weight = torch.broadcast_tensors(values, weight)
     believed = weight > 0
     total = torch.where(believed, weight, 0).sum()
     return (weight * torch.where(believed, values, 0)).sum() / torch.where(total > 0, total, 1)
@@ -30,6 +32,8 @@ def line_under(reference: Tensor, margin: float, strategy: Literal["absolute", "
     """The highest score a negative may have under a positive of score r: r - margin, or r - |r| * margin. float32."""
     if strategy not in ("absolute", "relative"):
         raise ValueError(f"line_under: strategy must be 'absolute' or 'relative', got {strategy!r}")
+    if not margin >= 0:
+        raise ValueError(f"line_under: margin must be >= 0, got {margin!r}")
     r = reference.float()
     return r - margin if strategy == "absolute" else r - r.abs() * margin
 
@@ -40,12 +44,14 @@ def keep_under(
     """True where a negative stays: its score is not above the line under its positive. Equality keeps.
 
     Args:
-        scores: [B, C]. reference: [B] or [B, 1], the anchor's positive score; NaN = no positive, everything stays.
+        scores: [B, C]. reference: [B] or [B, 1], the anchor's positive score; NaN or infinite = no positive, everything
+            stays.
         margin: depth of the line, >= 0. Larger is stricter, also under negative references.
     Compared in float32: in bfloat16 a duplicate and its neighbour have one score.
     """
-    line = line_under(reference.reshape(len(scores), 1), margin, strategy)
-    return ~(scores.float() > line)
+    reference = reference.reshape(len(scores), 1)
+    line = line_under(reference, margin, strategy)
+    return ~((scores.float() > line) & reference.isfinite())
 
 
 def pair_gaps(batch: SignedBatch) -> tuple[Tensor, Tensor]:
@@ -75,6 +81,8 @@ def top_negatives(batch: SignedBatch, k: int) -> tuple[Tensor, Tensor]:
 
     Ties go to the lowest column. Where a row has fewer, valid is False: masked candidates never look like real ones.
     """
+    if k < 1:
+        raise ValueError(f"top_negatives: k must be >= 1, got {k!r}")
     scores = _formed(batch)
     field = (batch.sign < 0) & (batch.weight > 0) & (scores != -torch.inf)
     ranked = torch.where(field, scores, -torch.inf).sort(dim=1, descending=True, stable=True)

@@ -15,6 +15,7 @@ class Scorer(nn.Module):
 
     Shared columns are scored against the row's anchor, or, where `columns["side"]` is 1, against the row's drawn
     positive (`rows["positive"]`; -inf where there is none). `own` columns are scored row by row.
+    Mixed precision (autocast) is switched off inside: in bfloat16 near-ties would collapse.
     A subclass says how vectors compare: `between`.
 
     In:   SignedBatch with features `anchors` [B, D] and `candidates` [C, D] and/or `own` [B, M, D], any float dtype.
@@ -32,19 +33,24 @@ class Scorer(nn.Module):
         """Scores of x [..., n, D] and y [..., m, D]: [..., n, m]."""
         raise TypeError(f"{type(self).__name__} does not say how vectors compare")
 
-    def forward(self, batch: SignedBatch, *, now: Moment | None = None, generator: torch.Generator | None = None) -> SignedBatch:
+    def forward(
+        self, batch: SignedBatch, *, now: Moment | None = None, generator: torch.Generator | None = None
+    ) -> SignedBatch:
         done = 0 if batch.scores is None else batch.scores.shape[1]
         if batch.scores is not None and done == batch.sign.shape[1]:
             return batch
         if batch.anchors is None:
             raise ValueError(f"{self}: {batch.sign.shape[1] - done} columns lack scores and the batch has no features")
-        dtype = torch.promote_types(batch.anchors.dtype, torch.float32)
+        dtype = torch.float32
+        for there in (batch.anchors, batch.candidates, batch.own, batch.scores):
+            dtype = dtype if there is None else torch.promote_types(dtype, there.dtype)
         blocks = [] if batch.scores is None else [batch.scores.to(dtype)]
-        if done < batch.shared:
-            blocks.append(self._shared(batch, done, dtype))
-        if batch.own is not None:
-            seen = max(done - batch.shared, 0)
-            blocks.append(self.between(batch.anchors.to(dtype)[:, None, :], batch.own[:, seen:].to(dtype))[:, 0, :])
+        with torch.autocast(batch.anchors.device.type, enabled=False):  # it would multiply in bf16, upcast or not
+            if done < batch.shared or batch.own is None:
+                blocks.append(self._shared(batch, done, dtype))
+            if batch.own is not None:
+                own = batch.own[:, max(done - batch.shared, 0) :]
+                blocks.append(self.between(batch.anchors.to(dtype)[:, None, :], own.to(dtype))[:, 0, :])
         return batch.replace(scores=torch.cat(blocks, dim=1) if len(blocks) > 1 else blocks[0])
 
     def _shared(self, batch: SignedBatch, done: int, dtype: torch.dtype) -> Tensor:
@@ -54,6 +60,8 @@ class Scorer(nn.Module):
         side = batch.columns.get("side")
         if side is None:
             return scores
+        if "positive" not in batch.rows:
+            raise ValueError(f"{self}: columns of side 1 are scored against the drawn positive; rows['positive'] lacks")
         drawn = batch.rows["positive"]
         against = self.between(candidates[drawn.clamp(min=0)], candidates[done:])
         against = against.masked_fill((drawn < 0)[:, None], -torch.inf)

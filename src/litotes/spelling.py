@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import ast
 import inspect
+import keyword
+import math
 import re
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 _BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_WORDS = {"None", "True", "False"}
+_NUMBERS = {"nan": math.nan, "inf": math.inf}
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def spell(part: Any) -> str:
 
 
 def part_name(kind: type) -> str:
-    """The name a class has in spellings: its attribute `name_in_recipes` where it has one, else its name in snake case."""
+    """The name of a class in spellings: its own attribute `name_in_recipes`, else its name in snake case."""
     return str(vars(kind).get("name_in_recipes", snake_case(kind.__name__)))
 
 
@@ -71,15 +74,23 @@ def parse(text: str) -> Spelled:
 
 
 def _value(value: Any) -> str:
-    if value is None or isinstance(value, (bool, int, float)):
+    if value is None or isinstance(value, bool):
         return repr(value)
+    if isinstance(value, Integral):
+        return repr(int(value))
+    if isinstance(value, Real):
+        return repr(float(value))  # of a numpy number, repr says its type too
     if isinstance(value, str):
-        return value if _BARE.fullmatch(value) and value not in _WORDS and value not in ("nan", "inf") else repr(value)
+        bare = _BARE.fullmatch(value) and value not in _NUMBERS and not keyword.iskeyword(value)
+        return value if bare else repr(str(value))
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_value, value))}]"
-    if type(value).__str__ is object.__str__ or not hasattr(value, "__init__"):
-        raise TypeError(f"cannot spell {value!r}: arguments of parts are numbers, texts, None, lists or parts")
-    return str(value)
+    text = str(value)
+    try:
+        parse(text if type(value).__str__ is not object.__str__ else "")  # a repr may look like a spelling
+    except ValueError:
+        raise TypeError(f"cannot spell {value!r}: arguments are numbers, texts, None, lists or parts") from None
+    return text
 
 
 def _read(node: ast.expr, text: str) -> Any:
@@ -87,17 +98,21 @@ def _read(node: ast.expr, text: str) -> Any:
         arguments: dict[str, Any] = {}
         if node.args:
             arguments["*"] = [_read(item, text) for item in node.args]
-        for keyword in node.keywords:
-            if keyword.arg is None:
+        for given in node.keywords:
+            if given.arg is None:
                 raise ValueError(f"cannot read the part {text!r}: ** has no meaning here")
-            arguments[keyword.arg] = _read(keyword.value, text)
+            if given.arg in arguments:
+                raise ValueError(f"cannot read the part {text!r}: the argument {given.arg!r} is there twice")
+            arguments[given.arg] = _read(given.value, text)
         return Spelled(node.func.id, arguments)
     if isinstance(node, ast.Name):
-        return float(node.id) if node.id in ("nan", "inf") else node.id
+        return _NUMBERS.get(node.id, node.id)
     if isinstance(node, (ast.List, ast.Tuple)):
         return [_read(item, text) for item in node.elts]
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -_read(node.operand, text)
+        value = _read(node.operand, text)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return -value
     if isinstance(node, ast.Constant) and (node.value is None or isinstance(node.value, (bool, int, float, str))):
         return node.value
     raise ValueError(f"cannot read {ast.unparse(node)!r} in the part {text!r}: expected a value, a list or a part")

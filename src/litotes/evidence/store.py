@@ -1,14 +1,18 @@
 """Evidence: a folder of parts (or one Parquet file) that is streamed in whole anchors and may exceed memory.
 
 A folder holds `manifest.json` and part files. Every part is in stored order. Parts lie over one another in the order of
-the manifest: where two hold the same pair, the later one counts. The manifest is replaced in one rename, so a killed
-writer leaves either the old evidence or the new, and files that no manifest names are swept away by the next writer.
+the manifest: where two hold the same pair, the later one counts. The manifest is replaced in one rename and no file
+that it names is ever written again, so a killed writer leaves either the old evidence or the new; files that no
+manifest names are swept away by the next writer. There is one writer at a time: one that finds the manifest changed
+since it opened it stops instead of losing the other's work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from glob import escape
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from litotes.atomic import atomic_path, read_json, remove_leftovers, sha256_file, write_json
+from litotes.atomic import MARK, atomic_path, read_json, remove_leftovers, sha256_file, write_json
 from litotes.evidence import table as t
 from litotes.evidence.views import Summary, add, describe, order, select
 
@@ -47,9 +51,12 @@ class Evidence:
     other fingerprints is refused. `scorer`: {"name", "checksum", "similarity"} of the one scorer behind `score`.
     """
 
-    def __init__(self, path: str | Path, parts: list[Part], fingerprints: dict[str, str], scorer: dict[str, Any] | None):
+    def __init__(
+        self, path: str | Path, parts: list[Part], fingerprints: dict[str, str], scorer: dict[str, Any] | None
+    ):
         self.path, self.parts, self.fingerprints, self.scorer = Path(path), parts, fingerprints, scorer
         self._verified: set[str] = set()
+        self._held: pa.Table | None = None  # a foreign file, put in order in memory: reading never changes it
 
     @classmethod
     def create(
@@ -61,17 +68,11 @@ class Evidence:
         overwrite: bool = False,
     ) -> Evidence:
         """Start empty evidence at `path`. Raises FileExistsError where there is something and `overwrite` is False."""
-        path = Path(path)
-        there = path.exists() and (path.is_file() or any(path.iterdir()))
-        if there and not overwrite:
-            raise FileExistsError(f"{path} exists; choose another place or overwrite it on purpose")
-        if there and path.is_dir() and not (path / MANIFEST).exists():
-            raise FileExistsError(f"{path} is a folder without {MANIFEST}: it is no evidence and will not be overwritten")
-        made = cls(path, [], dict(fingerprints or {}), dict(scorer) if scorer else None)
+        made = cls._new(path, fingerprints, scorer, overwrite)
         if made.is_file:
-            made._write_file(iter([]))
+            made._write_file(iter([]), made.scorer)
         else:
-            made._commit([])
+            made._write_manifest([], made.scorer)
         return made
 
     @classmethod
@@ -80,17 +81,15 @@ class Evidence:
 
         Raises:
             FileNotFoundError: there is none at `path`.
-            ValueError: it is of another schema version, or was made from something else than `fingerprints` says.
+            ValueError: it is damaged, of another schema version, or was made from something else than `fingerprints`
+                says. What it has no fingerprint of is not compared.
         """
         path = Path(path)
         if path.is_file():
             made = cls._open_file(path)
-        elif (path / MANIFEST).exists():
-            manifest = read_json(path / MANIFEST)
-            if manifest.get("schema") != t.VERSION:
-                raise ValueError(f"{path / MANIFEST}: found schema version {manifest.get('schema')!r}, expected {t.VERSION}")
-            parts = [Part(**part) for part in manifest["parts"]]
-            made = cls(path, parts, manifest["fingerprints"], manifest["scorer"])
+        elif (path / MANIFEST).exists() and path.suffix != ".parquet":
+            parts, prints, scorer = _read_manifest(path / MANIFEST)
+            made = cls(path, parts, prints, scorer)
         else:
             raise FileNotFoundError(f"no evidence at {path}: neither a Parquet file nor a folder with {MANIFEST}")
         for name, value in (fingerprints or {}).items():
@@ -102,11 +101,29 @@ class Evidence:
         return made
 
     @classmethod
-    def of(cls, path: str | Path, table: pa.Table, *, overwrite: bool = False, **about: Any) -> Evidence:
-        """Write a table as new evidence; `about` as in `create`, the scorer taken from the table if not given."""
-        about.setdefault("scorer", t.scorer_of(table))
-        made = cls.create(path, overwrite=overwrite, **about)
-        made.append(table)
+    def of(
+        cls,
+        path: str | Path,
+        table: pa.Table,
+        *,
+        fingerprints: Mapping[str, str] | None = None,
+        scorer: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> Evidence:
+        """Write a table as new evidence; arguments as in `create`, the scorer taken from the table if not given.
+
+        What is overwritten stays until the new evidence is whole.
+        """
+        t.check(table)
+        t.check_keys(table)
+        made = cls._new(path, fingerprints, scorer, overwrite)
+        agreed = made._agreed(table)
+        tables = [t.with_scorer(order(table), agreed)] if len(table) else []
+        if made.is_file:
+            made._write_file(tables, agreed)
+        else:
+            number = made._next_number()
+            made._write_manifest([made._write_part(table, number) for table in tables], agreed)
         return made
 
     @property
@@ -115,7 +132,7 @@ class Evidence:
         return self.path.suffix == ".parquet"
 
     def __len__(self) -> int:
-        """Number of rows. Counting rows of overlaid parts reads their keys."""
+        """Number of rows. Where parts lie over one another they are read for it."""
         if len(self._layers()) == len(self.parts):
             return sum(part.rows for part in self.parts)
         return sum(len(table) for table in self.tables())
@@ -123,14 +140,28 @@ class Evidence:
     def __repr__(self) -> str:
         return f"Evidence({str(self.path)!r}, {len(self.parts)} parts, scorer={(self.scorer or {}).get('name')})"
 
+    @property
+    def anchors(self) -> pa.Array:
+        """The ids of all anchors, in stored order. Reads one column."""
+        found = [] if self._held is None else [self._held["anchor"].combine_chunks().unique()]
+        for part in self.parts if self._held is None else []:
+            with pq.ParquetFile(self._file(part)) as file:
+                found.append(file.read(columns=["anchor"])["anchor"].cast(pa.string()).combine_chunks().unique())
+        anchors = pa.chunked_array(found, pa.string()).combine_chunks().unique()
+        return anchors.take(pc.sort_indices(anchors))
+
     def tables(self, rows: int = _BATCH) -> Iterator[pa.Table]:
         """Tables of whole anchors, in stored order, of about `rows` rows: each anchor comes in exactly one table.
 
+        Memory is O(rows x parts that lie over one another), and at least the rows of the largest anchor.
+
         Raises:
-            ValueError: a part is missing or its checksum is not that of the manifest.
+            FileNotFoundError: a part is missing.
+            ValueError: the checksum of a part is not that of the manifest.
         """
-        for group in self._layers():
-            yield from _whole_anchors(self._merged(group, rows), rows)
+        if rows < 1:
+            raise ValueError(f"Evidence.tables: rows must be >= 1, got {rows!r}")
+        return self._tables(self._layers(), rows)
 
     def read(self) -> pa.Table:
         """All evidence as one table in memory, in stored order."""
@@ -146,69 +177,74 @@ class Evidence:
         """
         t.check(more)
         t.check_keys(more)
-        theirs = t.scorer_of(more)
-        if theirs and self.scorer and theirs != self.scorer:
-            raise ValueError(f"{self.path}: scored by {self.scorer}, cannot take scores of {theirs}; rescore first")
-        if not self.scorer:
-            self.scorer = theirs
-        more = order(more)
+        scorer = self._agreed(more)
+        more = t.with_scorer(order(more), scorer)
         if not len(more):
             return
-        new = set(more["anchor"].combine_chunks().unique().to_pylist())
-        first, last = more["anchor"][0].as_py(), more["anchor"][-1].as_py()
-        touching = [part for part in self.parts if _key(part.first) <= _key(last) and _key(first) <= _key(part.last)]
-        if touching:
-            wanted = pa.array(sorted(new))
-            mine = [table.filter(pc.is_in(table["anchor"], value_set=wanted)) for table in self.tables()]
-            held = pa.concat_tables(mine)
-            if len(held):
-                more = add(t.with_scorer(held, self.scorer), t.with_scorer(more, self.scorer))
+        anchors = more["anchor"].combine_chunks().unique()
+        first, last = _key(anchors[0].as_py()), _key(anchors[-1].as_py())
+        touched = [
+            group
+            for group in self._layers()
+            if any(_key(part.first) <= last and first <= _key(part.last) for part in group)
+        ]
+        held = [
+            t.with_scorer(table.filter(pc.is_in(table["anchor"], value_set=anchors)), scorer)
+            for table in self._tables(touched, _BATCH)
+        ]
+        if held:
+            more = add(pa.concat_tables(held), more)
         if self.is_file:
-            self._write_file(self._with_overlay(more, pa.array(sorted(new))))
+            self._write_file(self._with_overlay(more, anchors), scorer)
         else:
-            self._commit([*self.parts, self._write_part(more)])
+            self._commit(lambda: iter([more]), scorer, keep=True)
 
     def apply(self, change: Callable[[pa.Table], pa.Table], *, rows: int = _BATCH) -> int:
         """Put every table of whole anchors through `change` (a vetter, say); how many rows it changed.
 
-        `change` must give the same rows in the same order. A folder gains parts that hold only the changed rows.
+        `change` must give the same rows in the same order, and scores of one scorer: if it names another in the
+        metadata (`rescore`), that becomes the scorer of the evidence. A folder gains parts that hold only the changed
+        rows.
+
+        Raises:
+            ValueError: `change` gave other rows, no valid evidence, or named different scorers for different tables.
         """
         changed = 0
+        named: list[dict[str, Any] | None] = []
+
+        def through(whole: bool) -> Iterator[pa.Table]:
+            nonlocal changed
+            for table in self.tables(rows):
+                made = _changed_by(change, table)
+                named.append(t.scorer_of(made) or self.scorer)
+                if named[0] != named[-1]:
+                    raise ValueError(f"{change} named two scorers, {named[0]} and {named[-1]}")
+                differ = _differ(table, made)
+                changed += int(differ.sum())
+                if whole or differ.any():
+                    made = made if whole else made.filter(pa.array(differ))
+                    yield order(made)
+
         if self.is_file:
-
-            def through() -> Iterator[pa.Table]:
-                nonlocal changed
-                for table in self.tables(rows):
-                    made = self._changed_by(change, table)
-                    changed += int(_differ(table, made).sum())
-                    yield made
-
-            self._write_file(through())
-            return changed
-        fresh: list[Part] = []
-        for table in self.tables(rows):
-            made = self._changed_by(change, table)
-            differ = _differ(table, made)
-            changed += int(differ.sum())
-            if differ.any():
-                fresh.append(self._write_part(made.filter(pa.array(differ)), len(fresh)))
-        if fresh:
-            self._commit([*self.parts, *fresh])
+            tables = through(whole=True)
+            first = next(tables, None)
+            if first is not None:
+                self._write_file(chain([first], tables), named[0])
+        else:
+            self._commit(lambda: through(whole=False), lambda: named[0] if named else self.scorer, keep=True)
         return changed
 
     def compact(self, rows: int = 1 << 20) -> None:
         """Merge overlaid parts into parts by anchor range, of about `rows` rows each, and delete the old files."""
-        if self.is_file:
-            return
-        fresh = [self._write_part(table, i) for i, table in enumerate(self.tables(rows))]
-        self._commit(fresh)
+        if not self.is_file:
+            self._commit(lambda: self.tables(rows), self.scorer, keep=False)
 
     def export(self, path: str | Path) -> Evidence:
         """Write everything as one Parquet file (path ending in `.parquet`), streaming."""
         if Path(path).suffix != ".parquet":
             raise ValueError(f"Evidence.export: path must end in .parquet, got {str(path)!r}")
-        made = Evidence(path, [], self.fingerprints, self.scorer)
-        made._write_file(self.tables())
+        made = Evidence(path, [], dict(self.fingerprints), self.scorer)
+        made._write_file(self.tables(), self.scorer)
         return made
 
     def describe(self) -> Summary:
@@ -222,15 +258,27 @@ class Evidence:
 
     def of_anchor(self, anchor: str) -> pa.Table:
         """All rows of one anchor; empty where it is not there."""
-        for group in self._layers():
-            if any(_key(part.first) <= _key(anchor) <= _key(part.last) for part in group):
-                for table in self._merged(group, _BATCH):
-                    found = table.filter(pc.equal(table["anchor"], anchor))
-                    if len(found):
-                        return found
-        return t.with_scorer(t.empty(), self.scorer)
+        pieces = []
+        for part in self.parts:
+            if _key(part.first) <= _key(anchor) <= _key(part.last):
+                if self._held is not None:
+                    piece = self._held.filter(pc.equal(self._held["anchor"], anchor))
+                else:  # statistics of the row groups leave the others unread
+                    piece = pq.read_table(self._file(part), filters=[("anchor", "=", anchor)], partitioning=None)
+                pieces.append(piece.cast(t.SCHEMA))
+        return t.with_scorer(_overlay(pieces) if pieces else t.empty(), self.scorer)
 
     # -- reading ------------------------------------------------------------------------------------------------
+
+    def _tables(self, groups: list[list[Part]], rows: int) -> Iterator[pa.Table]:
+        for group in groups:
+            for table in _whole_anchors(self._merged(group, rows), rows):
+                if self.is_file and self._held is None:  # other programs write files too, and no checksum vouches
+                    t.check(table)
+                    t.check_keys(table)
+                    yield order(table)
+                else:
+                    yield table
 
     def _layers(self) -> list[list[Part]]:
         """Groups of parts whose anchor ranges touch, in anchor order; within a group, parts keep manifest order."""
@@ -251,40 +299,65 @@ class Evidence:
         if len(group) == 1:
             yield from self._batches(group[0], rows)
             return
-        streams = [_Stream(self._batches(part, rows)) for part in group]
+        place = {part.file: i for i, part in enumerate(group)}
+        waiting = sorted(group, key=lambda part: _key(part.first), reverse=True)
+        streams: dict[int, _Stream] = {}  # by place: what lies above comes later
         while True:
-            open_ends = [stream.last for stream in streams if not stream.done]
-            bound = min(open_ends, key=_key) if open_ends else None
-            pieces = [piece for piece in (stream.below(bound) for stream in streams) if piece is not None]
-            if pieces:
-                yield _overlay(pieces)
+            # below the bound everything has been read: open streams stand there, unopened parts begin there
+            ends = [stream.last for stream in streams.values() if not stream.done]
+            ends += [waiting[-1].first] if waiting else []
+            bound = min(ends, key=_key) if ends else None
+            pieces = [streams[i].below(bound) for i in sorted(streams)]
+            found = [piece for piece in pieces if piece is not None]
+            if found:
+                yield _overlay(found)
             if bound is None:
                 return
-            for stream in streams:  # the stream that sets the bound must move on, or nothing would ever pass it
+            for i, stream in list(streams.items()):
                 if not stream.done and stream.last == bound:
                     stream.more()
+                if stream.done and stream.is_empty:
+                    del streams[i]
+            while waiting and waiting[-1].first == bound:
+                part = waiting.pop()
+                streams[place[part.file]] = _Stream(self._batches(part, rows))
 
     def _batches(self, part: Part, rows: int) -> Iterator[pa.Table]:
+        if self._held is not None:
+            for start in range(0, len(self._held), rows):
+                yield self._held.slice(start, rows)
+            return
+        with pq.ParquetFile(self._file(part)) as file:
+            for batch in file.iter_batches(batch_size=rows):
+                yield t.with_scorer(pa.Table.from_batches([batch]).cast(t.SCHEMA), self.scorer)
+
+    def _file(self, part: Part) -> Path:
+        """The file of a part, there and undamaged."""
         path = self.path if self.is_file else self.path / part.file
         if not path.exists():
             raise FileNotFoundError(f"{path}: this part of the evidence is missing")
         if part.sha256 and part.file not in self._verified:
             seen = sha256_file(path)
             if seen != part.sha256:
-                raise ValueError(f"{path}: found the checksum {seen[:12]}, expected {part.sha256[:12]}: the file was damaged")
+                raise ValueError(
+                    f"{path}: found the checksum {seen[:12]}, expected {part.sha256[:12]}: the file was damaged"
+                )
             self._verified.add(part.file)
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=rows):
-                yield t.with_scorer(pa.Table.from_batches([batch]).cast(t.SCHEMA), self.scorer)
+        return path
 
     @classmethod
     def _open_file(cls, path: Path) -> Evidence:
+        if path.suffix != ".parquet":
+            raise ValueError(f"{path}: evidence in one file has a name that ends in .parquet")
         try:
             metadata = pq.read_metadata(path)
             schema = pq.read_schema(path)
         except pa.ArrowInvalid as error:
             raise ValueError(f"{path}: not a Parquet file ({error})") from None
-        t.check(schema.empty_table())
+        try:
+            t.check(schema.empty_table())
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
         stamp = t.scorer_of(schema.empty_table())
         prints = {
             key.decode().removeprefix("litotes.fingerprint."): value.decode()
@@ -294,24 +367,47 @@ class Evidence:
         made = cls(path, [], prints, stamp)
         if not metadata.num_rows:
             return made
-        if (schema.metadata or {}).get(_SORTED) != b"anchor":
-            table = order(pq.read_table(path).cast(t.SCHEMA))
-            t.check(table)
-            t.check_keys(table)
-            made._write_file(iter([table]))
+        if (schema.metadata or {}).get(_SORTED) == b"anchor" and _ascends(path):
+            made.parts = [_file_part(path, metadata)]
             return made
-        made.parts = [_file_part(path, metadata)]
+        with pq.ParquetFile(path) as file:
+            table = file.read().cast(t.SCHEMA)
+        t.check(table)
+        t.check_keys(table)
+        made._held = t.with_scorer(order(table), stamp).combine_chunks()
+        first, last = made._held["anchor"][0].as_py(), made._held["anchor"][-1].as_py()
+        made.parts = [Part(path.name, "", len(table), first, last)]
         return made
 
     # -- writing ------------------------------------------------------------------------------------------------
 
-    def _changed_by(self, change: Callable[[pa.Table], pa.Table], table: pa.Table) -> pa.Table:
-        made = change(table)
-        t.check(made)
-        same = made.select(["anchor", "candidate"]).equals(table.select(["anchor", "candidate"]))
-        if not same:
-            raise ValueError(f"{change} must give back the same rows in the same order")
-        return made
+    @classmethod
+    def _new(
+        cls,
+        path: str | Path,
+        fingerprints: Mapping[str, str] | None,
+        scorer: Mapping[str, Any] | None,
+        overwrite: bool = False,
+    ) -> Evidence:
+        """Evidence of which nothing is written yet, at a place where it may be."""
+        path = Path(path)
+        there = path.exists() and (path.is_file() or any(path.iterdir()))
+        if there and not overwrite:
+            raise FileExistsError(f"{path} exists; choose another place or overwrite it on purpose")
+        if path.suffix == ".parquet" and path.is_dir():
+            raise FileExistsError(f"{path} is a folder; a name that ends in .parquet is one file")
+        if there and path.is_dir() and not (path / MANIFEST).exists():
+            raise FileExistsError(
+                f"{path} is a folder without {MANIFEST}: it is no evidence and will not be overwritten"
+            )
+        return cls(path, [], dict(fingerprints or {}), dict(scorer) if scorer else None)
+
+    def _agreed(self, more: pa.Table) -> dict[str, Any] | None:
+        """The scorer of this evidence with `more`. Raises ValueError where the two were scored by different ones."""
+        theirs = t.scorer_of(more)
+        if theirs and self.scorer and theirs != self.scorer:
+            raise ValueError(f"{self.path}: scored by {self.scorer}, cannot take scores of {theirs}; rescore first")
+        return self.scorer or theirs
 
     def _with_overlay(self, more: pa.Table, anchors: pa.Array) -> Iterator[pa.Table]:
         """All tables with the rows of `anchors` replaced by `more`; anchors that are new take their place."""
@@ -325,35 +421,65 @@ class Evidence:
         if len(rest):
             yield rest
 
-    def _write_file(self, tables: Iterable[pa.Table]) -> None:
+    def _write_file(self, tables: Iterable[pa.Table], scorer: dict[str, Any] | None) -> None:
         prints = {f"litotes.fingerprint.{name}": value for name, value in self.fingerprints.items()}
         with atomic_path(self.path) as temporary:
-            _write(temporary, tables, self.scorer, {_SORTED.decode(): "anchor", **prints})
-        self._verified.clear()
+            _write(temporary, tables, scorer, {_SORTED.decode(): "anchor", **prints})
+        for leftover in self.path.parent.glob(f"{escape(self.path.name)}.*{MARK}"):
+            leftover.unlink(missing_ok=True)
+        self.scorer, self._held = scorer, None
         metadata = pq.read_metadata(self.path)
         self.parts = [_file_part(self.path, metadata)] if metadata.num_rows else []
 
-    def _write_part(self, table: pa.Table, nth: int = 0) -> Part:
-        number = 1 + max((int(part.file[5:11]) for part in self.parts), default=-1) + nth
+    def _commit(self, tables: Callable[[], Iterator[pa.Table]], scorer: Any, *, keep: bool) -> None:
+        """Write `tables` as new parts and name them in the manifest: above the old ones (keep), or instead of them.
+
+        `scorer`: that of the evidence from now on, or a function that says so once the tables have been made.
+        """
+        fresh: list[Part] = []
+        number = self._next_number()
+        try:
+            for table in tables():
+                fresh.append(self._write_part(table, number + len(fresh)))
+            scorer = scorer() if callable(scorer) else scorer
+            if fresh or not keep:
+                if _read_manifest(self.path / MANIFEST)[0] != self.parts:
+                    raise RuntimeError(f"{self.path} was changed by another writer since it was opened: open it again")
+                self._write_manifest([*self.parts, *fresh] if keep else fresh, scorer)
+        except BaseException:
+            named = {part.file for part in _read_manifest(self.path / MANIFEST)[0]}  # it may have been replaced already
+            for part in fresh:
+                if part.file not in named:
+                    (self.path / part.file).unlink(missing_ok=True)
+            raise
+
+    def _next_number(self) -> int:
+        """A number no part in the folder has: a file that a manifest may name is never written again."""
+        return 1 + max((int(file.stem[5:]) for file in self._part_files()), default=-1)
+
+    def _part_files(self) -> list[Path]:
+        return [file for file in self.path.glob("part-*.parquet") if file.stem[5:].isdecimal()]
+
+    def _write_part(self, table: pa.Table, number: int) -> Part:
         name = f"part-{number:06d}.parquet"
         with atomic_path(self.path / name) as temporary:
-            _write(temporary, [table], self.scorer, {_SORTED.decode(): "anchor"})
+            _write(temporary, [table], t.scorer_of(table), {_SORTED.decode(): "anchor"})
         digest = sha256_file(self.path / name)
         self._verified.add(name)
         return Part(name, digest, len(table), table["anchor"][0].as_py(), table["anchor"][-1].as_py())
 
-    def _commit(self, parts: list[Part]) -> None:
+    def _write_manifest(self, parts: list[Part], scorer: dict[str, Any] | None) -> None:
         manifest = {
             "schema": t.VERSION,
-            "scorer": self.scorer,
+            "scorer": scorer,
             "fingerprints": self.fingerprints,
             "parts": [vars(part) for part in parts],
         }
         write_json(self.path / MANIFEST, manifest)
-        self.parts = parts
+        self.parts, self.scorer = parts, scorer
         remove_leftovers(self.path)
         named = {part.file for part in parts}
-        for file in self.path.glob("part-*.parquet"):
+        for file in self._part_files():
             if file.name not in named:
                 file.unlink()
 
@@ -365,6 +491,10 @@ class _Stream:
         self.batches, self.done = batches, False
         self.buffer: pa.Table | None = None
         self.more()
+
+    @property
+    def is_empty(self) -> bool:
+        return self.buffer is None or not len(self.buffer)
 
     @property
     def last(self) -> str:
@@ -432,9 +562,40 @@ def _rows_of_unlike_entries(old: pa.Table, new: pa.Table, rows: int) -> np.ndarr
     different = np.zeros(len(even[0]), bool)
     for name in even[0].column_names:
         equal = pc.fill_null(pc.equal(even[0][name], even[1][name]), False)
-        both_null = pc.and_(pc.is_null(even[0][name]), pc.is_null(even[1][name]))
-        different |= ~pc.or_(equal, both_null).to_numpy(zero_copy_only=False)
+        none = pc.and_(*(pc.is_null(side[name], nan_is_null=True) for side in even))
+        different |= ~pc.or_(equal, none).to_numpy()
     return np.union1d(np.flatnonzero(unlike), even[0]["row"].to_numpy()[different])
+
+
+def _changed_by(change: Callable[[pa.Table], pa.Table], table: pa.Table) -> pa.Table:
+    made = change(table)
+    t.check(made)
+    if not made.select(["anchor", "candidate"]).equals(table.select(["anchor", "candidate"])):
+        raise ValueError(f"{change} must give back the same rows in the same order")
+    return made
+
+
+def _read_manifest(path: Path) -> tuple[list[Part], dict[str, str], dict[str, Any] | None]:
+    try:
+        manifest = read_json(path)
+        version = manifest["schema"]
+        if version == t.VERSION:
+            return [Part(**part) for part in manifest["parts"]], manifest["fingerprints"], manifest["scorer"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not the manifest of evidence, or damaged ({error!r})") from None
+    raise ValueError(f"{path}: found schema version {version!r}, expected {t.VERSION}")
+
+
+def _ascends(path: Path) -> bool:
+    """Whether the anchors of a file ascend, whatever its metadata say: other programs copy metadata as they are."""
+    before = ""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=_BATCH, columns=["anchor"]):
+            anchor = pa.concat_arrays([pa.array([before]), batch["anchor"].cast(pa.string())])
+            if not pc.all(pc.less_equal(anchor.slice(0, len(anchor) - 1), anchor.slice(1))).as_py():
+                return False
+            before = anchor[-1].as_py()
+    return True
 
 
 def _write(path: Path, tables: Iterable[pa.Table], scorer: Mapping[str, Any] | None, more: Mapping[str, str]) -> None:

@@ -62,6 +62,8 @@ def make(
     Raises:
         ValueError: lengths differ, a value is out of its range, or scores come without a scorer.
     """
+    if isinstance(anchor, str):
+        raise ValueError(f"make: anchor must be a sequence of ids, got the text {anchor!r}")
     rows = len(anchor)
     values = {"anchor": anchor, "candidate": candidate, "sign": sign, "grade": grade, "prior": prior, "score": score}
     columns = {name: _broadcast(value, rows, SCHEMA.field(name).type, name) for name, value in values.items()}
@@ -70,11 +72,15 @@ def make(
     kinds = {field.name: field.type for field in FOUND.value_type}
     parts = [_broadcast(value, rows, kinds[name], name) for name, value in entry.items()]
     structs = pa.StructArray.from_arrays(parts, fields=list(FOUND.value_type))
-    columns["found"] = pa.ListArray.from_arrays(pa.array(range(rows + 1), pa.int32()), structs, type=FOUND)
-    nothing = pa.array([0] * (rows + 1), pa.int32())
-    structs = pa.StructArray.from_arrays([pa.array([], f.type) for f in DOUBTS.value_type], fields=list(DOUBTS.value_type))
+    columns["found"] = pa.ListArray.from_arrays(pa.array(np.arange(rows + 1, dtype=np.int32)), structs, type=FOUND)
+    nothing = pa.array(np.zeros(rows + 1, np.int32))
+    structs = pa.StructArray.from_arrays(
+        [pa.array([], f.type) for f in DOUBTS.value_type], fields=list(DOUBTS.value_type)
+    )
     columns["doubts"] = pa.ListArray.from_arrays(nothing, structs, type=DOUBTS)
     table = _stamped(pa.table([columns[name] for name in SCHEMA.names], SCHEMA), scorer)
+    if not scorer and columns["score"].null_count < rows:
+        raise ValueError("make: score needs scorer, the name and checksum of the model that scored")
     check(table)
     return table
 
@@ -86,11 +92,14 @@ def check(evidence: pa.Table, scored: bool = False) -> None:
         scored: also refuse positives without a score.
     Raises:
         ValueError: columns or types differ, a null outside grade and score, a number that is NaN or infinite, a sign
-            that is not -1, 0 or 1, a prior or weight outside [0, 1]. The column and the first row are named.
+            that is not -1, 0 or 1, a prior, belief or weight outside [0, 1], a weight that is not the lowest of prior
+            and beliefs (the next doubt would overwrite it). The column and the first row are named.
     """
     if evidence.schema.names != SCHEMA.names or evidence.schema.types != SCHEMA.types:
-        there = ", ".join(f"{f.name}: {f.type}" for f in evidence.schema)
-        raise ValueError(f"this is no evidence of schema version {VERSION}: found the columns {there}, expected {SCHEMA.names}")
+        there, expected = (", ".join(f"{f.name}: {f.type}" for f in schema) for schema in (evidence.schema, SCHEMA))
+        raise ValueError(
+            f"this is no evidence of schema version {VERSION}: found the columns {there}; expected {expected}"
+        )
     for name in SCHEMA.names:
         if name not in _NULLABLE and evidence[name].null_count:
             _refuse(evidence, name, pc.is_null(evidence[name]), "null", "a value")
@@ -100,17 +109,26 @@ def check(evidence: pa.Table, scored: bool = False) -> None:
     for name in ("prior", "weight"):
         outside = pc.or_(pc.less(evidence[name], 0), pc.greater(evidence[name], 1))
         _refuse(evidence, name, outside, "{}", "a number in [0, 1]")
-    _refuse(evidence, "sign", pc.greater(pc.abs(evidence["sign"]), 1), "{}", "-1, 0 or 1")
+    _refuse(
+        evidence, "sign", pc.or_(pc.less(evidence["sign"], -1), pc.greater(evidence["sign"], 1)), "{}", "-1, 0 or 1"
+    )
+    _check_doubts(evidence)
     if scored:
         bare = pc.and_(pc.equal(evidence["sign"], 1), pc.is_null(evidence["score"]))
-        _refuse(evidence, "score", bare, "a positive without a score", "positives scored by the scorer of the negatives: rescore first")
+        _refuse(
+            evidence,
+            "score",
+            bare,
+            "a positive without a score",
+            "positives scored by the scorer of the negatives: rescore first",
+        )
 
 
 def check_keys(evidence: pa.Table) -> None:
     """Refuse a table in which a pair (anchor, candidate) stands twice. Raises BadInput with the pair."""
     code = pair_codes(evidence)
-    unique, first = np.unique(code, return_index=True)
-    if len(unique) < len(code):
+    if len(np.unique(code)) < len(code):
+        _, first = np.unique(code, return_index=True)
         row = int(np.setdiff1d(np.arange(len(code)), first)[0])
         pair = f"({evidence['anchor'][row].as_py()!r}, {evidence['candidate'][row].as_py()!r})"
         raise BadInput(f"the pair {pair} a second time", "each (anchor, candidate) once", line=row + 1)
@@ -122,17 +140,34 @@ def doubt(
     """Evidence in which `part` believes `rows` (bool, null = no) only as far as `belief`, in [0, 1].
 
     Adds the entry (part, belief, seen, line) to `doubts` or replaces the one of that spelling; `weight` follows.
-    `belief`, `seen`, `line`: a number or one per row. Rows with a grade are left alone unless `judged`.
+    `belief`, `seen`, `line`: a number or one per row (NaN in `seen` and `line` = null). Rows with a grade are left
+    alone unless `judged`.
+
+    Raises:
+        ValueError: a belief outside [0, 1], or not one value per row.
     """
-    rows = pc.fill_null(rows, False) if judged else pc.and_(pc.fill_null(rows, False), pc.is_null(evidence["grade"]))
-    row = pa.array(np.flatnonzero(rows), pa.int64())
+    columns = {"rows": rows, "belief": belief, "seen": seen, "line": line}
+    for name, value in columns.items():
+        if isinstance(value, (np.ndarray, list)):
+            columns[name] = value = pa.array(value)
+        if isinstance(value, (pa.Array, pa.ChunkedArray)) and len(value) != len(evidence):
+            raise ValueError(
+                f"doubt: {name} must have one value per row ({len(evidence)}), got {len(value)} from {part}"
+            )
+    rows = pc.fill_null(columns["rows"].cast(pa.bool_()), False)
+    row = pa.array(np.flatnonzero(rows if judged else pc.and_(rows, pc.is_null(evidence["grade"]))), pa.int64())
     new = {"row": row, "part": pa.repeat(pa.scalar(part), len(row))}
-    for name, value in {"belief": belief, "seen": seen, "line": line}.items():
+    for name in ("belief", "seen", "line"):
+        value = columns[name]
         each = isinstance(value, (pa.Array, pa.ChunkedArray))
-        taken = value.take(row) if each else pa.repeat(pa.scalar(value, pa.float32()), len(row))
-        new[name] = taken.cast(pa.float32(), safe=False)
-    if not all(0 <= b <= 1 for b in pc.unique(new["belief"]).to_numpy(zero_copy_only=False)):  # NaN and null fail too
+        value = value.take(row) if each else pa.repeat(pa.scalar(value, pa.float32()), len(row))
+        new[name] = value.cast(pa.float32(), safe=False)
+    each = isinstance(columns["belief"], (pa.Array, pa.ChunkedArray))
+    beliefs = pc.unique(new["belief"]).to_numpy(zero_copy_only=False) if each else [belief]
+    if not all(b is not None and 0 <= b <= 1 for b in beliefs):  # NaN fails too
         raise ValueError(f"doubt: belief must be in [0, 1], got {belief!r} from {part}")
+    for name in ("seen", "line"):
+        new[name] = pc.if_else(pc.is_nan(new[name]), None, new[name])
     old = doubt_entries(evidence)
     replaced = pc.and_(pc.equal(old["part"], part), pc.is_in(old["row"], value_set=row))
     return _with_doubts(evidence, pa.concat_tables([old.filter(pc.invert(replaced)), pa.table(new, schema=old.schema)]))
@@ -145,7 +180,9 @@ def undoubt(evidence: pa.Table, part: str) -> pa.Table:
 
 def reason(evidence: pa.Table) -> pa.Array:
     """View: per row the part that believes it least (ties: first spelling), null where nobody doubts."""
-    entries = doubt_entries(evidence).sort_by([(name, "ascending") for name in ("row", "belief", "part")]).combine_chunks()
+    entries = (
+        doubt_entries(evidence).sort_by([(name, "ascending") for name in ("row", "belief", "part")]).combine_chunks()
+    )
     row, first = np.unique(entries["row"], return_index=True)
     found = pc.index_in(pa.array(np.arange(len(evidence))), value_set=pa.array(row))
     return entries["part"].combine_chunks().take(pa.array(first, pa.int64())).take(found)
@@ -233,6 +270,20 @@ def _with_doubts(evidence: pa.Table, entries: pa.Table) -> pa.Table:
     return pa.table(
         [made.get(name, evidence[name]) for name in SCHEMA.names], SCHEMA.with_metadata(evidence.schema.metadata)
     )
+
+
+def _check_doubts(evidence: pa.Table) -> None:
+    entries = doubt_entries(evidence)
+    belief = entries["belief"].to_numpy()
+    outside = ~((belief >= 0) & (belief <= 1))  # NaN and null are outside too
+    if outside.any() or entries["part"].null_count:
+        first = int(np.flatnonzero(outside | entries["part"].is_null().to_numpy())[0])
+        found = f"the doubt (part {entries['part'][first].as_py()!r}, belief {entries['belief'][first].as_py()})"
+        row = entries["row"][first].as_py()
+        raise BadInput(found, "a part and a belief in [0, 1]", line=row + 1, field="doubts")
+    lowered = lowest(evidence["prior"].to_numpy(), entries["row"].to_numpy(), belief)
+    other = pa.array(lowered != evidence["weight"].to_numpy())
+    _refuse(evidence, "weight", other, "{}", "the lowest of prior and the beliefs in doubts")
 
 
 def _stamp(schema: pa.Schema) -> dict[str, Any]:

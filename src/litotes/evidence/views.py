@@ -23,11 +23,12 @@ def order(evidence: pa.Table) -> pa.Table:
 
 
 def add(evidence: pa.Table, more: pa.Table) -> pa.Table:
-    """The union of two tables by (anchor, candidate), in stored order. Belief is never lowered.
+    """The union of two tables by (anchor, candidate), in stored order. Being found again never lowers belief.
 
-    For a pair that both hold: finders join (the same source again replaces its entry), doubts join (the newer of one
-    spelling counts). A judged sign wins over an unjudged one, then +1 over -1 over 0; prior and doubts are those held
-    under the winning sign, prior the highest. A missing score is filled from the other side.
+    For a pair that both hold: finders join (the same source again replaces its entry). A judged sign wins over an
+    unjudged one, then +1 over -1 over 0; prior and doubts are those held under the winning sign: prior the highest,
+    doubts joined, the newer of one spelling. A missing score is filled from the other side. So add(x, x) is order(x),
+    and adding three tables gives the same in either grouping.
 
     Raises:
         ValueError: the two have different scorers, one pair has two different scores, or two different grades.
@@ -35,7 +36,9 @@ def add(evidence: pa.Table, more: pa.Table) -> pa.Table:
     scorers = [scorer for scorer in (t.scorer_of(evidence), t.scorer_of(more)) if scorer]
     if len(scorers) == 2 and scorers[0] != scorers[1]:
         raise ValueError(f"add: scores of two scorers, {scorers[0]} and {scorers[1]}; rescore one of the tables first")
-    both = t.with_scorer(pa.concat_tables([evidence.cast(t.SCHEMA), more.cast(t.SCHEMA)]), scorers[0] if scorers else None)
+    both = t.with_scorer(
+        pa.concat_tables([evidence.cast(t.SCHEMA), more.cast(t.SCHEMA)]), scorers[0] if scorers else None
+    )
     _, first, group = np.unique(t.pair_codes(both), return_index=True, return_inverse=True)
     if len(first) == len(both):
         return order(both)
@@ -44,9 +47,9 @@ def add(evidence: pa.Table, more: pa.Table) -> pa.Table:
     grade, score = both["grade"].to_numpy(), both["score"].to_numpy()
     _one_value(both, group, groups, grade, "grade")
     _one_value(both, group, groups, score, "score")
-    sign = both["sign"].to_numpy()
-    claim = sign.astype(np.int32) + 10 * ~np.isnan(grade)
-    best = np.full(groups, -99, np.int32)
+    standing = np.array([1, 0, 2], np.int32)[both["sign"].to_numpy() + 1]  # of the signs -1, 0, +1
+    claim = standing + 10 * ~np.isnan(grade)
+    best = np.full(groups, -1, np.int32)
     np.maximum.at(best, group, claim)
     wins = claim == best[group]
     prior = np.zeros(groups, np.float32)
@@ -62,7 +65,7 @@ def add(evidence: pa.Table, more: pa.Table) -> pa.Table:
     columns = {
         "anchor": both["anchor"].take(take),
         "candidate": both["candidate"].take(take),
-        "sign": pa.array((best - 10 * (best > 5)).astype(np.int8)),
+        "sign": pa.array(np.array([0, -1, 1], np.int8)[best % 10]),
         "grade": _filled(grade, group, groups),
         "prior": pa.array(prior),
         "weight": pa.array(weight),

@@ -1,0 +1,1 @@
+"""Small worlds that several claims share: real data, drawn anew by seed."""

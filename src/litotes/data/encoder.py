@@ -1,0 +1,240 @@
+"""Texts to vectors, as fast as the machine allows, each text once in its life."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from litotes.atomic import atomic_path
+from litotes.data.fingerprint import library_versions, model_checksum, settings_checksum
+from litotes.data.models import load_model
+from litotes.data.vector_store import SHARD, VectorStore, digest
+from litotes.errors import BadInput
+from litotes.progress import progress
+
+_SIMILARITY = {"cosine": "cosine", "dot": "dot", "euclidean": "l2"}
+_PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
+_KINDS = ("query", "document")
+
+
+class Encoder:
+    """A sentence-transformers model with everything settled that its vectors depend on.
+
+    Texts are cut into shards of 4,096 in order of arrival, identical ones taken once; a shard is tokenised once,
+    sorted by length and run in batches of a token budget. With a cache each shard is stored as it is finished, known
+    texts are read instead of computed, and an interrupted run goes on where it stopped. The model's own pooling, dense
+    and normalising modules are run as they are, in float32, whatever the precision of the transformer before them.
+
+    The bits of a vector depend on its batch (which is why a stored one is never computed again): about 1e-7 in float32
+    and 1e-3 in bfloat16, per component.
+
+    Args:
+        model: a local folder, a hub name, "all-MiniLM-L6-v2", or a SentenceTransformer. An object is copied: it is
+            neither moved nor cast, and training it further does not change this encoder.
+        query_prompt, document_prompt: put before each text. None = what the model brings for that side; "" = none.
+        max_length: tokens a text is cut to, >= 1. None = the model's own.
+        tokens_per_batch: padded tokens in a batch, >= 1. None = 4,096 on a CPU, 65,536 on other devices.
+        dtype: of the transformer: "auto" (bfloat16 where the hardware multiplies it), "float32", "bfloat16", "float16".
+        normalize: scale vectors to length 1. None = where the similarity is cosine.
+        similarity: "cosine", "dot" or "l2". None = what the model says, cosine if it says nothing.
+        cache: folder for vector stores, one per key (see `checksum`). None = nothing is stored.
+        device: as torch spells it. None = where the given object is, else CUDA if there is one, else the CPU.
+    Raises:
+        ValueError: an argument is out of range.
+        OSError: the model cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
+        max_length: int | None = None,
+        tokens_per_batch: int | None = None,
+        dtype: str = "auto",
+        normalize: bool | None = None,
+        similarity: str | None = None,
+        cache: str | Path | None = None,
+        device: str | None = None,
+    ):
+        _check(max_length, tokens_per_batch, dtype, similarity)
+        from litotes.data.inference import Inference, best_device, best_dtype
+
+        named = isinstance(model, (str, Path))
+        device = device or (best_device() if named else str(model.device))
+        own = load_model(model, device) if named else copy.deepcopy(model)
+        if max_length is not None:
+            own.max_seq_length = max_length
+        self.name = str(model) if named else _name(model)
+        self.similarity = similarity or _similarity(own)
+        self.prompts = {
+            "query": _prompt(own, "query", query_prompt),
+            "document": _prompt(own, "document", document_prompt),
+        }
+        self.dtype = best_dtype(own, device) if dtype == "auto" else dtype
+        self.normalize = self.similarity == "cosine" if normalize is None else bool(normalize)
+        self.tokens_per_batch = tokens_per_batch or (4096 if device == "cpu" else 65536)
+        self.cache = None if cache is None else Path(cache)
+        self._settings = {
+            "model": model_checksum(own),
+            "max_length": own.max_seq_length if np.isfinite(own.max_seq_length or np.inf) else None,
+            "dtype": self.dtype,
+            "normalize": self.normalize,
+            "tokens_per_batch": self.tokens_per_batch,
+            "libraries": library_versions(),
+        }
+        self._tasks = any("task" in getattr(module, "forward_kwargs", ()) for module in own)
+        self._inference = Inference(own, self.dtype, device, self.normalize, self.tokens_per_batch)
+        self.width = self._inference.width  # dimensions of a vector
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of all that scores depend on: weights, tokenizer, settings, prompts, precision, libraries."""
+        return settings_checksum(self._settings | {"prompts": self.prompts, "similarity": self.similarity})
+
+    def store(self, kind: str) -> VectorStore | None:
+        """The store that holds this side's vectors; sides with one prompt share it. None without a cache.
+
+        Raises:
+            BadInput: a file of it is damaged (it is named).
+        """
+        if self.cache is None:
+            return None
+        settings = self._settings | {"prompt": self.prompts[kind], "side": kind if self._tasks else None}
+        return VectorStore(self.cache / settings_checksum(settings), settings)
+
+    def encode(self, texts: Sequence[str], kind: str, out: str | Path | None = None) -> np.ndarray:
+        """Vectors of texts, in their order.
+
+        In:   texts, none empty; kind "query" or "document".
+        Out:  float32 [N, D]; with `out`, a read-only memory map of that `.npy` file, which is whole or absent.
+        Cost: memory O(N D) without `out`, else O(N) plus one shard (and the unique texts' names).
+        Raises:
+            BadInput: a text is empty or no text, or its vector is NaN or infinite (its position is named); or a stored
+                file is damaged.
+            OSError: the disk is full; no half file stays.
+        """
+        if kind not in _KINDS:
+            raise ValueError(f"Encoder.encode: kind must be 'query' or 'document', got {kind!r}")
+        if isinstance(texts, str):
+            raise ValueError(f"Encoder.encode: texts must be a list of texts, got one text: {texts[:40]!r}")
+        for position, text in enumerate(texts):
+            if not isinstance(text, str) or not text.strip():
+                found = f"{text!r} ({type(text).__name__})" if not isinstance(text, str) else "an empty text"
+                raise BadInput(f"{found} at position {position}", "a text", field="texts")
+        with ExitStack() as stack:
+            return self._gathered(self._parts(texts, kind, stack), len(texts), out)
+
+    def _parts(self, texts: Sequence[str], kind: str, stack: ExitStack) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """All vectors, in parts: (positions in `texts`, vectors)."""
+        store = self.store(kind)
+        names = [digest(text) for text in texts]
+        if store is None:
+            first: dict[bytes, int] = {}
+            unique = np.array([first.setdefault(name, len(first)) for name in names], np.int64)
+            new = np.unique(unique, return_index=True)[1]
+            order = np.argsort(unique, kind="stable")
+            bounds = np.searchsorted(unique[order], np.arange(0, len(new) + SHARD, SHARD))
+            for number, (_, vectors, _) in enumerate(self._computed(texts, new, kind)):
+                positions = order[bounds[number] : bounds[number + 1]]
+                yield positions, vectors[unique[positions] - number * SHARD]
+            return
+        if (store.rows(names) < 0).any():
+            stack.enter_context(store.locked())
+            unknown = dict[bytes, int]()
+            for position in np.flatnonzero(store.rows(names) < 0).tolist():
+                unknown.setdefault(names[position], position)
+            for part, vectors, batches in self._computed(texts, np.array(list(unknown.values()), np.int64), kind):
+                store.append([names[position] for position in part], vectors, batches)
+            stack.close()
+        yield from store.shards_of(store.rows(names))
+
+    def _computed(
+        self, texts: Sequence[str], new: np.ndarray, kind: str
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, list[list[int]]]]:
+        """Shards of the texts at positions `new`: (positions, vectors, plan). The next is tokenised meanwhile."""
+        shards = [new[lo : lo + SHARD] for lo in range(0, len(new), SHARD)]
+        prompt = self.prompts[kind]
+
+        def prepared(shard: np.ndarray) -> tuple[list[str], Any]:
+            part = [texts[position] for position in shard]
+            return part, self._inference.tokens(part, prompt, kind)
+
+        whats = {"query": "encoding queries", "document": "encoding documents"}
+        if not shards:
+            return
+        with progress(total=len(new), what=whats[kind], unit="texts") as bar, ThreadPoolExecutor(1) as ahead:
+            waiting = ahead.submit(prepared, shards[0])
+            for shard, following in zip(shards, [*shards[1:], None], strict=True):
+                part, tokens = waiting.result()
+                if following is not None:
+                    waiting = ahead.submit(prepared, following)
+                vectors, batches = self._inference.vectors(part, prompt, kind, tokens, bar.update)
+                fine = np.isfinite(vectors).all(axis=1)
+                if not fine.all():
+                    position = int(shard[np.flatnonzero(~fine)].min())
+                    found = f"NaN or infinity in the vector of the text at position {position}"
+                    raise BadInput(found, "finite numbers (try dtype='float32')", field="texts")
+                yield shard, vectors, batches
+
+    def _gathered(
+        self, parts: Iterator[tuple[np.ndarray, np.ndarray]], count: int, out: str | Path | None
+    ) -> np.ndarray:
+        if out is None:
+            return _filled(parts, count, self.width, lambda shape: np.empty(shape, np.float32))
+        with atomic_path(out) as temporary:
+            _filled(parts, count, self.width, lambda shape: _mapped(temporary, shape)).flush()  # type: ignore[attr-defined]
+        return np.load(out, mmap_mode="r")
+
+
+def _filled(parts: Iterator[tuple[np.ndarray, np.ndarray]], count: int, width: int, make: Any) -> np.ndarray:
+    vectors = make((count, width))
+    for positions, part in parts:
+        vectors[positions] = part
+    return vectors
+
+
+def _mapped(path: Path, shape: tuple[int, int]) -> np.memmap:
+    """A new `.npy` file of that shape whose blocks are all there: a full disk is an error now, not a crash later."""
+    vectors = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+    return vectors
+
+
+def _similarity(model: Any) -> str:
+    says = model.similarity_fn_name
+    if says not in _SIMILARITY:
+        raise ValueError(f"Encoder: the model compares by {says!r}; say similarity='cosine', 'dot' or 'l2'")
+    return _SIMILARITY[says]
+
+
+def _prompt(model: Any, kind: str, given: str | None) -> str:
+    if given is not None:
+        return given
+    names = [name for name in _PROMPTS[kind] if name in model.prompts] or [model.default_prompt_name]
+    return model.prompts.get(names[0]) or ""
+
+
+def _name(model: Any) -> str:
+    config = getattr(model[0], "config", None)
+    return Path(getattr(config, "_name_or_path", "") or type(model).__name__).name
+
+
+def _check(max_length: int | None, tokens_per_batch: int | None, dtype: str, similarity: str | None) -> None:
+    for name, value in (("max_length", max_length), ("tokens_per_batch", tokens_per_batch)):
+        if value is not None and not (isinstance(value, int) and value >= 1):
+            raise ValueError(f"Encoder: {name} must be a whole number >= 1 or None, got {value!r}")
+    if dtype not in ("auto", "float32", "bfloat16", "float16"):
+        raise ValueError(f"Encoder: dtype must be 'auto', 'float32', 'bfloat16' or 'float16', got {dtype!r}")
+    if similarity not in (None, "cosine", "dot", "l2"):
+        raise ValueError(f"Encoder: similarity must be 'cosine', 'dot' or 'l2', got {similarity!r}")

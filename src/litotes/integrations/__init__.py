@@ -1,0 +1,1 @@
+"""Adapters: litotes where people already work. One file per library."""

@@ -1,0 +1,1 @@
+"""Objectives that set positives against a field of negatives."""

@@ -1,0 +1,1 @@
+"""Where negatives come from, at both scales. Parts are imported from their own files."""

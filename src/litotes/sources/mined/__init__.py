@@ -1,0 +1,1 @@
+"""Sources that rank the corpus for an anchor. Parts are imported from their own files."""

@@ -1,0 +1,1 @@
+"""Training: rows of evidence, batches of signs, and runs on well-kept trainers."""

@@ -1,0 +1,137 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from litotes.batch import SignedBatch, from_pairs
+from litotes.scoring import Cosine, Dot, NegL2
+
+SCORERS = [Cosine(), Dot(), NegL2(), NegL2(squared=False)]
+each_scorer = pytest.mark.parametrize("scorer", SCORERS, ids=str)
+
+
+def slowly(scorer, x, y):
+    """The definition of one score, in Python numbers."""
+    x, y = x.double().tolist(), y.double().tolist()
+    dot = sum(a * b for a, b in zip(x, y, strict=True))
+    if isinstance(scorer, Dot):
+        return dot
+    if isinstance(scorer, Cosine):
+        norm = math.hypot(*x) * math.hypot(*y)
+        return dot / norm if norm else 0.0
+    distance = sum((a - b) ** 2 for a, b in zip(x, y, strict=True))
+    return -distance if scorer.squared else -math.sqrt(distance)
+
+
+value = st.sampled_from([0.0, 1.0, -2.0]) | st.integers(-64, 64).map(lambda i: i / 16)
+
+
+@st.composite
+def batches(draw):
+    """Features with some columns appended and unscored, own columns, and sides."""
+    b, c, m = draw(st.integers(1, 3)), draw(st.integers(0, 4)), draw(st.integers(0, 2))
+    cells = lambda *shape: torch.tensor(
+        draw(st.lists(value, min_size=math.prod(shape), max_size=math.prod(shape))), dtype=torch.float64
+    ).reshape(shape)
+    done = draw(st.none() | st.integers(0, c + m))
+    rows, columns = {}, {}
+    if c and draw(st.booleans()):
+        rows["positive"] = torch.tensor(draw(st.lists(st.integers(-1, c - 1), min_size=b, max_size=b)))
+        columns["side"] = torch.tensor(draw(st.lists(st.integers(0, 1), min_size=c, max_size=c)), dtype=torch.int8)
+    return SignedBatch(
+        None if done is None else torch.full((b, done), 77.0, dtype=torch.float64),
+        -torch.ones(b, c + m, dtype=torch.int8), torch.ones(b, c + m), cells(b, 3), cells(c, 3),
+        own=cells(b, m, 3) if m else None, rows=rows, columns=columns,
+    )  # fmt: skip
+
+
+@given(batches(), st.sampled_from(SCORERS))
+def test_every_column_without_a_score_gets_its_own_and_no_other_changes(batch, scorer):
+    made = scorer(batch).scores
+    done = 0 if batch.scores is None else batch.scores.shape[1]
+    assert made.shape == batch.sign.shape and (made[:, :done] == 77.0).all()
+    side = batch.columns.get("side")
+    for i, anchor in enumerate(batch.anchors):
+        for j in range(done, made.shape[1]):
+            candidate = batch.candidates[j] if j < batch.shared else batch.own[i, j - batch.shared]
+            if j < batch.shared and side is not None and side[j] == 1:
+                drawn = batch.rows["positive"][i]
+                expected = slowly(scorer, batch.candidates[drawn], candidate) if drawn >= 0 else -math.inf
+            else:
+                expected = slowly(scorer, anchor, candidate)
+            assert made[i, j].item() == pytest.approx(expected, abs=1e-12)
+
+
+@each_scorer
+def test_a_scored_batch_comes_back_as_it_is_and_one_without_features_is_refused(scorer):
+    sign, weight = -torch.ones(1, 2, dtype=torch.int8), torch.ones(1, 2)
+    scored = SignedBatch(torch.zeros(1, 2), sign, weight)
+    assert scorer(scored) is scored
+    own = SignedBatch(torch.zeros(1, 1), sign, weight, own=torch.zeros(1, 1, 3))
+    with pytest.raises(ValueError, match="1 columns lack scores and the batch has no features"):
+        scorer(own)
+    with pytest.raises(ValueError, match=r"rows\['positive'\]"):
+        columns = {"side": torch.ones(2, dtype=torch.int8)}
+        scorer(SignedBatch(None, sign, weight, torch.zeros(1, 3), torch.zeros(2, 3), columns=columns))
+
+
+@each_scorer
+def test_half_precision_is_widened_before_anything_is_multiplied(scorer):
+    x, y = torch.randn(4, 64).bfloat16(), torch.randn(4, 64).bfloat16()
+    made = scorer(from_pairs(x, y)).scores
+    assert made.dtype == torch.float32
+    assert torch.equal(made, scorer(from_pairs(x.float(), y.float())).scores)
+    with torch.autocast("cpu", dtype=torch.bfloat16):  # as trainers run losses; it would multiply in bf16
+        assert torch.equal(scorer(from_pairs(x, y)).scores, made)
+
+
+def test_the_widest_input_decides():
+    x, y = torch.randn(2, 4), torch.randn(2, 4)
+    assert Cosine()(from_pairs(x, y.double())).scores.dtype == torch.float64
+    batch = from_pairs(x, y)
+    exact = torch.full((2, 1), 1 / 3, dtype=torch.float64)
+    assert torch.equal(Cosine()(batch.replace(scores=exact)).scores[:, :1], exact)
+
+
+@each_scorer
+def test_gradients_are_those_of_the_formula(scorer):
+    torch.manual_seed(0)
+    x, y, own = torch.randn(2, 3).double(), torch.randn(4, 3).double(), torch.randn(2, 2, 3).double()
+    sign = -torch.ones(2, 6, dtype=torch.int8)
+    rows, columns = {"positive": torch.tensor([1, -1])}, {"side": torch.tensor([0, 0, 0, 1], dtype=torch.int8)}
+
+    def scores(x, y, own):
+        made = scorer(SignedBatch(None, sign, torch.ones(2, 6), x, y, own=own, rows=rows, columns=columns)).scores
+        return made[made > -math.inf]
+
+    assert torch.autograd.gradcheck(scores, [v.requires_grad_() for v in (x, y, own)])
+
+
+@each_scorer
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_zero_and_equal_vectors_have_finite_gradients(scorer, dtype):
+    x = torch.tensor([[0.0, 0.0], [1.0, 2.0]], dtype=dtype, requires_grad=True)
+    y = torch.tensor([[0.0, 0.0], [1.0, 2.0]], dtype=dtype, requires_grad=True)
+    made = scorer(from_pairs(x.float(), y.float())).scores
+    made.sum().backward()
+    assert made.isfinite().all()
+    if dtype != torch.float16 or not isinstance(scorer, Cosine):  # 1 / 1e-12 is no float16
+        assert x.grad.isfinite().all() and y.grad.isfinite().all()
+    assert made.diagonal().tolist() == {"Dot": [0, 5], "NegL2": [0, 0]}.get(
+        type(scorer).__name__, [0, pytest.approx(1)]
+    )
+
+
+def test_close_vectors_keep_their_distance():
+    x = torch.tensor([[1000.0, 0.0]])
+    assert NegL2()(from_pairs(x, x + torch.tensor([[0.0, 0.125]]))).scores.item() == -0.015625  # |x|^2 is 1e6
+
+
+def test_the_spelling_reads_back():
+    from litotes.spelling import parse
+
+    assert str(Cosine()) == "cosine()" and str(NegL2(False)) == "neg_l2(squared=False)"
+    assert parse(str(NegL2())).arguments == {"squared": True} and isinstance(Dot(), nn.Module)
