@@ -62,7 +62,9 @@ def process(arguments: Sequence[str], threads: int) -> dict[str, Any]:
         return {"seconds": seconds, "peak_mb": peak[0], **json.loads(out.read_text())}
 
 
-def in_turn(ours: Callable[[], dict[str, Any]], theirs: Callable[[], dict[str, Any]], runs: int) -> tuple[list[dict], list[dict]]:
+def in_turn(
+    ours: Callable[[], dict[str, Any]], theirs: Callable[[], dict[str, Any]], runs: int
+) -> tuple[list[dict], list[dict]]:
     """Ours, theirs, ours, theirs, ...: a machine that slows down slows both."""
     a, b = [], []
     for _ in range(runs):
@@ -83,7 +85,12 @@ def ratios(theirs: Sequence[float], ours: Sequence[float]) -> dict[str, float]:
 
 def machine(threads: int) -> dict[str, Any]:
     """What the figures were taken on."""
-    return {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), "threads": threads, "python": platform.python_version()}
+    return {
+        "cpu": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "python": platform.python_version(),
+    }
 
 
 def finish(figures: dict[str, Any], path: Path | None) -> None:

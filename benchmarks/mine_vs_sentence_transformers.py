@@ -22,7 +22,9 @@ RUNS = {"small": 2, "full": 3}
 def main() -> None:
     args = options(__doc__ or "")
     if args.worker:
-        result = {"ours": ours, "ours-float32": lambda size: ours(size, "float32"), "theirs": theirs}[args.worker](args.size)
+        result = {"ours": ours, "ours-float32": lambda size: ours(size, "float32"), "theirs": theirs}[args.worker](
+            args.size
+        )
         args.out.write_text(json.dumps(result))
         return
     size, me = SIZES[args.scale], str(Path(__file__).resolve())
@@ -34,12 +36,17 @@ def main() -> None:
     exact = worker("ours-float32")
     both = [anchor for anchor in peer[0]["negatives"] if len(exact["negatives"].get(anchor, ())) >= NEGATIVES]
     same = sum(exact["negatives"][anchor] == peer[0]["negatives"][anchor] for anchor in both)
-    overlap = [len(set(mine[0]["negatives"][a]) & set(peer[0]["negatives"][a])) / NEGATIVES for a in both if a in mine[0]["negatives"]]
+    overlap = [
+        len(set(mine[0]["negatives"][a]) & set(peer[0]["negatives"][a])) / NEGATIVES
+        for a in both
+        if a in mine[0]["negatives"]
+    ]
     figures = {
         "name": "mine_vs_sentence_transformers",
         "peer": f"sentence-transformers {peer[0]['version']} mine_hard_negatives",
         "scale": args.scale,
-        "task": f"{size} definitions against {peer[0]['documents']} lemma strings, {NEGATIVES} negatives, relative margin {MARGIN}, depth {DEPTH}",
+        "task": f"{size} definitions against {peer[0]['documents']} lemma strings, {NEGATIVES} negatives, "
+        f"relative margin {MARGIN}, depth {DEPTH}",
         "machine": machine(args.threads),
         "ratio": ratios([r["seconds"] for r in peer], [r["seconds"] for r in mine]),
         "ratio_without_imports": ratios([r["work"] for r in peer], [r["work"] for r in mine]),
@@ -63,12 +70,20 @@ def show(figures: dict[str, Any]) -> None:
     print(f"{figures['task']}\nagainst {figures['peer']}, {figures['machine']['threads']} threads")
     for name in ("seconds", "peak_mb"):
         for who, values in figures[name].items():
-            print(f"  {name:8} {who:7} {values['min']:8.1f} {values['median']:8.1f} {values['max']:8.1f}   (min, median, max)")
-    for name, what in (("ratio", "as fast, whole processes"), ("ratio_without_imports", "as fast, without imports and model"), ("memory_ratio", "as small")):
-        print(f"  {figures[name]['median']:.2f} times {what} ({figures[name]['min']:.2f} to {figures[name]['max']:.2f})")
+            figures_of = " ".join(f"{values[key]:8.1f}" for key in ("min", "median", "max"))
+            print(f"  {name:8} {who:7} {figures_of}   (min, median, max)")
+    for name, what in (
+        ("ratio", "as fast, whole processes"),
+        ("ratio_without_imports", "as fast, without imports and model"),
+        ("memory_ratio", "as small"),
+    ):
+        print(
+            f"  {figures[name]['median']:.2f} times {what} ({figures[name]['min']:.2f} to {figures[name]['max']:.2f})"
+        )
     kept, equal = figures["anchors_kept"], figures["equal"]
     print(f"  anchors kept: {kept['ours']} and {kept['theirs']} of {kept['of']}")
-    print(f"  same negatives in float32: {equal['same']} of {equal['anchors']}; overlap in low precision {equal['bf16_overlap']:.1%}")
+    print(f"  same negatives in float32: {equal['same']} of {equal['anchors']}")
+    print(f"  overlap in low precision: {equal['bf16_overlap']:.1%}")
 
 
 def task(size: int) -> Any:
@@ -91,17 +106,26 @@ def ours(size: int, dtype: str = "auto") -> dict[str, Any]:
     collection = task(size)
     encoder = Encoder("all-MiniLM-L6-v2", dtype=dtype)
     start = time.perf_counter()
-    evidence = mine(collection, "all", model=encoder, sources=[Mined(depth=DEPTH)], vetters=[RelativeMargin(MARGIN)]).evidence
+    evidence = mine(
+        collection, "all", model=encoder, sources=[Mined(depth=DEPTH)], vetters=[RelativeMargin(MARGIN)]
+    ).evidence
     chosen = select(evidence if not hasattr(evidence, "read") else evidence.read(), NEGATIVES)
     work = time.perf_counter() - start
     texts = dict(zip(collection.corpus["id"].to_pylist(), collection.document_texts(), strict=True))
     asked = dict(zip(collection.queries["id"].to_pylist(), collection.query_texts(), strict=True))
     negatives: dict[str, list[str]] = {}
-    for anchor, candidate, sign in zip(*(chosen[name].to_pylist() for name in ("anchor", "candidate", "sign")), strict=True):
+    for anchor, candidate, sign in zip(
+        *(chosen[name].to_pylist() for name in ("anchor", "candidate", "sign")), strict=True
+    ):
         listed = negatives.setdefault(asked[anchor], [])
         if sign < 0:
             listed.append(texts[candidate])
-    return {"work": work, "kept": len(set(chosen["anchor"].to_pylist())), "documents": len(texts), "negatives": negatives}
+    return {
+        "work": work,
+        "kept": len(set(chosen["anchor"].to_pylist())),
+        "documents": len(texts),
+        "negatives": negatives,
+    }
 
 
 def theirs(size: int) -> dict[str, Any]:

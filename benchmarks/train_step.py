@@ -88,8 +88,8 @@ def ours(steps: int, precision: str, nodropout: bool) -> dict[str, Any]:
     )
     with tempfile.TemporaryDirectory() as folder:
         done = train_retriever(
-            MODEL, evidence, collection, objective=InfoNCE(0.05), out=Path(folder) / "model", max_steps=steps, n=NEGATIVES,
-            precision="bf16" if precision == "bf16" else "fp32", dropout=0.0 if nodropout else None,
+            MODEL, evidence, collection, objective=InfoNCE(0.05), out=Path(folder) / "model", max_steps=steps,
+            n=NEGATIVES, precision="bf16" if precision == "bf16" else "fp32", dropout=0.0 if nodropout else None,
         )  # fmt: skip
     return {
         "inside": done.seconds,
@@ -119,8 +119,9 @@ def theirs(steps: int, precision: str, nodropout: bool) -> dict[str, Any]:
     model = SentenceTransformer(resolve_model(MODEL), device=best_device())
     with tempfile.TemporaryDirectory() as folder:
         arguments = SentenceTransformerTrainingArguments(
-            output_dir=folder, use_cpu=best_device() == "cpu", bf16=precision == "bf16", per_device_train_batch_size=BATCH,
-            max_steps=steps, warmup_steps=0.1, report_to="none", disable_tqdm=True, save_strategy="no", logging_steps=10,
+            output_dir=folder, use_cpu=best_device() == "cpu", bf16=precision == "bf16",
+            per_device_train_batch_size=BATCH, max_steps=steps, warmup_steps=0.1, report_to="none",
+            disable_tqdm=True, save_strategy="no", logging_steps=10,
         )  # fmt: skip
         trainer = SentenceTransformerTrainer(
             model=model,

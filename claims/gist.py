@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-
 from claims.worlds.reverse_dictionary import GUIDE, BagOfTokens, World, make_world
+
 from litotes.audit.claims import Claim
 from litotes.audit.retrieval import Ranking, evaluate
 from litotes.batch import SignedBatch, doubt, from_pairs
@@ -21,20 +21,22 @@ CLAIM = Claim(
     claim="A frozen guide's mask over in-batch negatives beats no mask, and a random mask of the same size",
     metric="MAP on held-out definitions",
     direction="higher",
-    data="WordNet reverse dictionary, 4,000 synsets; planted and natural false negatives in every batch",
+    data="WordNet reverse dictionary, 4,000 synsets; 1,000 neighbourhoods with planted and natural false negatives",
     minutes=2.0,
     beats=("baseline", "random_mask"),
     paper="GISTEmbed: Guided In-sample Selection of Training Negatives (arXiv:2402.16829)",
 )
 
-SIZE, BATCH, STEPS, TEMPERATURE = 4_000, 128, 300, 0.01
-LEARNING_RATE = 3e-4  # of 1e-4, 3e-4 and 1e-3, the one that is best for the baseline on seed 100
+SIZE, NEIGHBOURHOODS, BATCH, STEPS, TEMPERATURE = 4_000, 1_000, 128, 300, 0.01
+LEARNING_RATE = 1e-3  # of 1e-4, 3e-4 and 1e-3, the one that is best for the baseline on seed 100
 
 
 def run(seed: int) -> dict[str, float]:
-    world = make_world(SIZE, seed)
+    world = make_world(SIZE, NEIGHBOURHOODS, seed)
     guide = Encoder(GUIDE)
-    seen = [torch.from_numpy(np.asarray(guide.encode(texts, kind="query"))) for texts in (world.questions, world.answers)]
+    seen = [
+        torch.from_numpy(np.asarray(guide.encode(texts, kind="query"))) for texts in (world.questions, world.answers)
+    ]
     found: dict[str, float] = {}
     for arm in ("baseline", "treated", "random_mask"):
         student, counts = _train(world, seen, arm, seed)
@@ -51,12 +53,14 @@ def _train(world: World, guide: list[torch.Tensor], arm: str, seed: int) -> tupl
     optimiser = torch.optim.SparseAdam(student.parameters(), lr=LEARNING_RATE)
     chain = gist_loss(TEMPERATURE)
     random = torch.Generator().manual_seed(seed)
-    dropped = hits = related = false = 0
+    tallies = np.zeros(6)
     for rows in world.batches(STEPS, BATCH, seed):
         u = student([questions[row] for row in rows])
         v = student([answers[row] for row in rows])
         batch = from_pairs(u, v)
-        batch = batch.replace(rows={**batch.rows, "guide": guide[0][rows]}, columns={**batch.columns, "guide": guide[1][rows]})
+        batch = batch.replace(
+            rows={**batch.rows, "guide": guide[0][rows]}, columns={**batch.columns, "guide": guide[1][rows]}
+        )
         vetted = chain.prepare(batch)
         full = vetted.replace(weight=torch.ones_like(vetted.weight))
         masked = (vetted.weight == 0) & (vetted.sign < 0)
@@ -68,12 +72,18 @@ def _train(world: World, guide: list[torch.Tensor], arm: str, seed: int) -> tupl
         if arm == "treated":
             same, near = world.false(rows)
             here = masked[:, : len(rows)]
-            dropped += int(here.sum())
-            hits += int((here & (same | near)).sum())
-            related += int((here & same).sum())
-            false += int(same.sum())
-    precision, recall = hits / max(dropped, 1), related / max(false, 1)
-    return student, {"mask_precision": precision, "mask_recall_planted": recall, "dropped_per_row": dropped / (STEPS * BATCH)}
+            tallies += np.array(
+                [(here & m).sum() for m in (torch.ones_like(same), same | near, same, near)] + [same.sum(), near.sum()]
+            )
+    dropped, hits, planted, natural, all_planted, all_natural = tallies.tolist()
+    counts = {
+        "mask_precision": hits / max(dropped, 1),
+        "mask_recall_planted": planted / max(all_planted, 1),
+        "mask_recall_natural": natural / max(all_natural, 1),
+        "false_negatives_per_row": (all_planted + all_natural) / (STEPS * BATCH),
+        "dropped_per_row": dropped / (STEPS * BATCH),
+    }
+    return student, counts
 
 
 def _at_random(batch: SignedBatch, counts: torch.Tensor, generator: torch.Generator) -> SignedBatch:

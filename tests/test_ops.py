@@ -114,6 +114,13 @@ def test_the_top_negatives_are_the_best_believed_ones_ties_to_the_lowest_column(
         assert valid[i].tolist() == [True] * len(best) + [False] * (columns.shape[1] - len(best))
 
 
+def test_ties_go_to_the_lowest_column_in_wide_batches_too():
+    scores = (torch.arange(4096) % 3).float()[None]  # long rows are sorted by another algorithm than short ones
+    columns, valid = top_negatives(SignedBatch(scores, -torch.ones(1, 4096).char(), torch.ones(1, 4096)), 1000)
+    assert columns[0].tolist() == list(range(2, 3000, 3))
+    assert valid.all()
+
+
 def test_what_was_not_scored_cannot_be_ranked():
     waiting = SignedBatch(
         torch.zeros(1, 1), -torch.ones(1, 2, dtype=torch.int8), torch.ones(1, 2), torch.zeros(1, 3), torch.zeros(2, 3)

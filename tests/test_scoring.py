@@ -66,6 +66,17 @@ def test_every_column_without_a_score_gets_its_own_and_no_other_changes(batch, s
 
 
 @each_scorer
+def test_own_columns_that_were_scored_before_keep_their_scores(scorer):
+    own = torch.randn(2, 3, 4)
+    sign = -torch.ones(2, 4, dtype=torch.int8)
+    batch = SignedBatch(torch.full((2, 2), 7.0), sign, torch.ones(2, 4), torch.randn(2, 4), torch.randn(1, 4), own=own)
+    made = scorer(batch).scores
+    assert (made[:, :2] == 7).all()  # the shared one and the first of the own ones
+    expected = [[slowly(scorer, batch.anchors[i], own[i, j]) for j in (1, 2)] for i in range(2)]
+    assert torch.allclose(made[:, 2:], torch.tensor(expected), atol=1e-5)
+
+
+@each_scorer
 def test_a_scored_batch_comes_back_as_it_is_and_one_without_features_is_refused(scorer):
     sign, weight = -torch.ones(1, 2, dtype=torch.int8), torch.ones(1, 2)
     scored = SignedBatch(torch.zeros(1, 2), sign, weight)

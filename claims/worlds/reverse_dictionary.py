@@ -1,9 +1,9 @@
 """WordNet pairs with false negatives in every batch, planted and natural, and a student that trains in seconds.
 
-A row is (question, answer). For every synset of the training split there is (definition, document). Where a synset has
-usage examples there is a second row, (its first example, its lemmas), which nobody connects with the first: when both
-meet in a batch, each is a false negative for the other (planted). Batches are made of pairs of related synsets, so
-that near answers meet as well (natural: a hypernym, a similar word, a derivation).
+A row is (question, answer). For every synset there is (definition, document), and for each of its usage examples
+(example, lemmas), which nobody connects with the first: when they meet in a batch, each is a false negative for the
+other (planted). Synsets come in neighbourhoods, one and up to two that WordNet relates to it, and a neighbourhood stays
+together in a batch, so that near answers meet as well (natural: a hypernym, a similar word, a derivation).
 """
 
 from __future__ import annotations
@@ -18,35 +18,33 @@ from torch import Tensor, nn
 from litotes.data.collection import Collection
 from litotes.data.models import resolve_model
 from litotes.data.wordnet import load_synsets, load_wordnet
+from litotes.data.wordnet.relations import KINDS, SUSPICIOUS
 
 GUIDE = "all-MiniLM-L6-v2"
 
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """`questions`, `answers`: texts of the training rows; `synset` int64 [R], `near`: related synsets of each synset."""
+    """`questions`, `answers`: texts of the training rows [R]; `synset` int64 [R]; `groups`: rows of each neighbourhood.
+
+    `collection` is the held-out task: its training split and the synsets of its test split are in no row.
+    """
 
     collection: Collection
     questions: list[str]
     answers: list[str]
     synset: np.ndarray
-    rows_of: dict[int, list[int]]
-    near: dict[int, list[int]]
+    groups: list[list[int]]
+    related: set[tuple[int, int]]
 
     def batches(self, steps: int, size: int, seed: int) -> list[np.ndarray]:
-        """Row numbers of each batch: a synset, one related to it if there is one, all rows of both; then the next."""
+        """Row numbers of each batch: whole neighbourhoods in drawn order until it is full."""
         random = np.random.default_rng(seed)
-        names = np.array(sorted(self.rows_of))
         made = []
         for _ in range(steps):
             rows: list[int] = []
-            met: set[int] = set()
-            for name in random.permutation(names):
-                pair = [int(name), *([int(random.choice(self.near[int(name)]))] if self.near.get(int(name)) else [])]
-                for one in pair:
-                    if one not in met:
-                        met.add(one)
-                        rows += self.rows_of[one]
+            for group in random.permutation(len(self.groups)):
+                rows += self.groups[group]
                 if len(rows) >= size:
                     break
             made.append(np.array(rows[:size]))
@@ -54,47 +52,53 @@ class World:
 
     def false(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Which pairs of a batch are false negatives: planted (same synset) and natural (related): bool [B, B] each."""
-        names = self.synset[rows]
-        same = torch.from_numpy(names[:, None] == names[None, :])
-        same.fill_diagonal_(False)
-        related = np.array([[b in self.near.get(int(a), ()) for b in names] for a in names])
-        return same, torch.from_numpy(related) & ~same
+        names = self.synset[rows].tolist()
+        same = torch.tensor([[a == b for b in names] for a in names]).fill_diagonal_(False)
+        natural = torch.tensor([[a != b and (a, b) in self.related for b in names] for a in names])
+        return same, natural
 
 
-def make_world(size: int, seed: int) -> World:
-    """The world of one seed: `size` synsets, with split and subset redrawn."""
+def make_world(size: int, neighbourhoods: int, seed: int) -> World:
+    """The world of one seed: a task of `size` synsets, and training neighbourhoods outside its test split."""
     collection = load_wordnet(size, "text", seed=seed)
-    synsets = load_synsets(size, seed)
-    keys = synsets.table["key"].to_pylist()
-    training = set(collection.qrels["train"]["query"].to_pylist())
-    chosen = {row for row, key in enumerate(keys) if key in training}
-    documents = dict(zip(collection.corpus["id"].to_pylist(), collection.document_texts(), strict=True))
+    held_out = set(collection.qrels["test"]["query"].to_pylist())
+    synsets = load_synsets("all")
     columns = synsets.table.select(["key", "definition", "lemmas", "examples"]).to_pylist()
-    questions, answers, names = [], [], []
-    for row in sorted(chosen):
-        about = columns[row]
-        if about["key"] not in documents:
-            continue
-        pairs = [(about["definition"], documents[about["key"]])]
-        if about["examples"]:
-            pairs.append((about["examples"][0], ", ".join(about["lemmas"])))
-        for question, answer in pairs:
-            questions.append(question)
-            answers.append(answer)
-            names.append(row)
-    rows_of: dict[int, list[int]] = {}
-    for row, name in enumerate(names):
-        rows_of.setdefault(name, []).append(row)
     near: dict[int, list[int]] = {}
-    for a, b in zip(synsets.source.tolist(), synsets.target.tolist(), strict=True):
-        if a in rows_of and b in rows_of and a != b:
-            near.setdefault(a, []).append(b)
-            near.setdefault(b, []).append(a)
-    return World(collection, questions, answers, np.array(names), rows_of, {k: sorted(set(v)) for k, v in near.items()})
+    suspicious = np.isin(synsets.kind, [KINDS.index(name) for name in SUSPICIOUS])
+    for a, b in zip(synsets.source[suspicious].tolist(), synsets.target[suspicious].tolist(), strict=True):
+        near.setdefault(a, []).append(b)
+        near.setdefault(b, []).append(a)
+
+    random = np.random.default_rng(seed)
+    questions: list[str] = []
+    answers: list[str] = []
+    names: list[int] = []
+    groups: list[list[int]] = []
+    used: set[int] = set()
+    for start in random.permutation(sorted(near)).tolist():
+        others = random.permutation(sorted(set(near[start]) - {start}))[:2].tolist()
+        members = [row for row in (start, *others) if row not in used and columns[row]["key"] not in held_out]
+        used |= set(members)
+        first = len(questions)
+        for row in members:
+            words, examples = ", ".join(columns[row]["lemmas"]), columns[row]["examples"]
+            document = f"{words}. {'; '.join(examples)}" if examples else words
+            for question, answer in [(columns[row]["definition"], document), *((e, words) for e in examples[:2])]:
+                questions.append(question)
+                answers.append(answer)
+                names.append(row)
+        if len(questions) > first:
+            groups.append(list(range(first, len(questions))))
+        if len(groups) == neighbourhoods:
+            break
+    inside = set(names)
+    related = {(a, b) for a in inside for b in near.get(a, ()) if b in inside}
+    return World(collection, questions, answers, np.array(names), groups, related)
 
 
 class BagOfTokens(nn.Module):
-    """A student encoder: the mean of token vectors, started from the guide's input embeddings. [n texts] -> [n, 384]."""
+    """A student: the mean of token vectors, started from the guide's input embeddings. n texts -> [n, 384]."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -18,6 +18,7 @@ _SHELF = {
     "load_wordnet": "litotes.data.wordnet",
     "mine": "litotes.mining",
     "read_collection": "litotes.data.readers",
+    "train_retriever": "litotes.training.retriever",
 }
 
 __all__ = [*_SHELF, "__version__"]

@@ -50,8 +50,10 @@ class Entry:
         """Where the part can be used."""
         if self.scale == "disk":
             key = {"source": "mine.sources", "vetter": "vet.vetters"}[self.stage]
-            return f"recipe key {key}, `litotes {'mine --source' if self.stage == 'source' else 'vet --vetter'}`, Python"
-        return "recipe key train.objective, `Chain`, sentence-transformers loss (litotes.integrations.sentence_transformers)"
+            return (
+                f"recipe key {key}, `litotes {'mine --source' if self.stage == 'source' else 'vet --vetter'}`, Python"
+            )
+        return "recipe key train.objective, `Chain`, a sentence-transformers loss (litotes.integrations)"
 
 
 NV_RETRIEVER = "NV-Retriever: Improving text embedding models with effective hard-negative mining (arXiv:2407.15831)"
@@ -60,7 +62,9 @@ CPC = "Representation Learning with Contrastive Predictive Coding (arXiv:1807.03
 
 GRADCACHE = "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup (arXiv:2101.06983)"
 BM25 = "The Probabilistic Relevance Framework: BM25 and Beyond (doi:10.1561/1500000019)"
-MARGIN_MSE = "Improving Efficient Neural Ranking Models with Cross-Architecture Knowledge Distillation (arXiv:2010.02666)"
+MARGIN_MSE = (
+    "Improving Efficient Neural Ranking Models with Cross-Architecture Knowledge Distillation (arXiv:2010.02666)"
+)
 SUPCON = "Supervised Contrastive Learning (arXiv:2004.11362)"
 FACENET = "FaceNet: A Unified Embedding for Face Recognition and Clustering (arXiv:1503.03832)"
 MINHASH = "On the resemblance and containment of documents (doi:10.1109/SEQUEN.1997.666900)"
@@ -68,88 +72,204 @@ RATIO_OF_VIEWS = "Learning Transferable Visual Models From Natural Language Supe
 
 ENTRIES: tuple[Entry, ...] = (
     # -- disk scale: sources
-    Entry("random", "litotes.sources.random:Random", "source", "disk", "documents drawn evenly, reproducibly per anchor"),
-    Entry("dense", "litotes.sources.mined.dense:Mined", "source", "disk", "a rank window of exact dense search", (NV_RETRIEVER,)),
+    Entry(
+        "random", "litotes.sources.random:Random", "source", "disk", "documents drawn evenly, reproducibly per anchor"
+    ),
+    Entry(
+        "dense",
+        "litotes.sources.mined.dense:Mined",
+        "source",
+        "disk",
+        "a rank window of exact dense search",
+        (NV_RETRIEVER,),
+    ),
     Entry("bm25", "litotes.sources.mined.bm25:Bm25", "source", "disk", "a rank window of BM25 search", (BM25,)),
     Entry(
-        "mixture", "litotes.sources.mixture:Mixture", "source", "disk", "several sources with shares of one depth",
+        "mixture",
+        "litotes.sources.mixture:Mixture",
+        "source",
+        "disk",
+        "several sources with shares of one depth",
         example="mixture(parts=[bm25(), dense()], shares=[0.5, 0.5])",
     ),
     # -- disk scale: vetters
     Entry(
-        "relative_margin", "litotes.vetting.relative_margin:RelativeMargin", "vetter", "disk",
-        "doubts what scores above a fraction under its positive", (NV_RETRIEVER,),
+        "relative_margin",
+        "litotes.vetting.relative_margin:RelativeMargin",
+        "vetter",
+        "disk",
+        "doubts what scores above a fraction under its positive",
+        (NV_RETRIEVER,),
     ),
     Entry(
-        "absolute_margin", "litotes.vetting.absolute_margin:AbsoluteMargin", "vetter", "disk",
-        "doubts what scores less than a margin under its positive", (NV_RETRIEVER,),
+        "absolute_margin",
+        "litotes.vetting.absolute_margin:AbsoluteMargin",
+        "vetter",
+        "disk",
+        "doubts what scores less than a margin under its positive",
+        (NV_RETRIEVER,),
     ),
     Entry(
-        "score_window", "litotes.vetting.score_window:ScoreWindow", "vetter", "disk",
-        "doubts scores outside a window", example="score_window(low=0.1, high=0.9)",
+        "score_window",
+        "litotes.vetting.score_window:ScoreWindow",
+        "vetter",
+        "disk",
+        "doubts scores outside a window",
+        example="score_window(low=0.1, high=0.9)",
     ),
     Entry(
-        "guide", "litotes.vetting.guide:Guide", "vetter", "disk",
-        "doubts what a second encoder finds nearer than the positive", (GIST,), ("gist",), "guide(guide='all-MiniLM-L6-v2')",
+        "guide",
+        "litotes.vetting.guide:Guide",
+        "vetter",
+        "disk",
+        "doubts what a second encoder finds nearer than the positive",
+        (GIST,),
+        ("gist",),
+        "guide(guide='all-MiniLM-L6-v2')",
     ),
     Entry(
-        "cross_encoder", "litotes.vetting.cross_encoder:CrossEncoder", "vetter", "disk",
-        "doubts what a cross-encoder scores near the positive", example="cross_encoder(model='cross-encoder/ms-marco-MiniLM-L6-v2')",
+        "cross_encoder",
+        "litotes.vetting.cross_encoder:CrossEncoder",
+        "vetter",
+        "disk",
+        "doubts what a cross-encoder scores near the positive",
+        example="cross_encoder(model='cross-encoder/ms-marco-MiniLM-L6-v2')",
     ),
-    Entry("same_text", "litotes.vetting.same_text:SameText", "vetter", "disk", "doubts exact copies of a positive or the query"),
     Entry(
-        "near_duplicate", "litotes.vetting.near_duplicate:NearDuplicate", "vetter", "disk",
-        "doubts near copies of a positive or the query", (MINHASH,),
+        "same_text",
+        "litotes.vetting.same_text:SameText",
+        "vetter",
+        "disk",
+        "doubts exact copies of a positive or the query",
     ),
-    Entry("same_group", "litotes.vetting.same_group:SameGroup", "vetter", "disk", "doubts candidates of a positive's group"),
+    Entry(
+        "near_duplicate",
+        "litotes.vetting.near_duplicate:NearDuplicate",
+        "vetter",
+        "disk",
+        "doubts near copies of a positive or the query",
+        (MINHASH,),
+    ),
+    Entry(
+        "same_group",
+        "litotes.vetting.same_group:SameGroup",
+        "vetter",
+        "disk",
+        "doubts candidates of a positive's group",
+    ),
+    Entry(
+        "peer_line",
+        "litotes.vetting.peer_line:PeerLine",
+        "vetter",
+        "disk",
+        "margins as sentence-transformers and NeMo compute them",
+        example="peer_line(rule=sum, margin=0.05)",
+    ),
     # -- tensor scale: sources, vetters, scorers
     Entry(
-        "same_side", "litotes.sources.same_side:SameSide", "source", "tensor",
-        "anchors against anchors, positives against positives", (GIST,),
+        "same_side",
+        "litotes.sources.same_side:SameSide",
+        "source",
+        "tensor",
+        "anchors against anchors, positives against positives",
+        (GIST,),
     ),
     Entry(
-        "gist", "litotes.vetting.gist:Gist", "vetter", "tensor",
-        "doubts in-batch negatives that a guide finds nearer than the positive", (GIST,), ("gist",),
+        "gist",
+        "litotes.vetting.gist:Gist",
+        "vetter",
+        "tensor",
+        "doubts in-batch negatives that a guide finds nearer than the positive",
+        (GIST,),
+        ("gist",),
     ),
     Entry("cosine", "litotes.scoring:Cosine", "scorer", "tensor", "cosine of the angle"),
     Entry("dot", "litotes.scoring:Dot", "scorer", "tensor", "inner product"),
     Entry("neg_l2", "litotes.scoring:NegL2", "scorer", "tensor", "minus the (squared) Euclidean distance"),
     # -- tensor scale: objectives
     Entry(
-        "infonce", "litotes.objectives.contrastive.infonce:InfoNCE", "objective", "tensor",
-        "each positive above its field of weighted negatives", (CPC,),
+        "infonce",
+        "litotes.objectives.contrastive.infonce:InfoNCE",
+        "objective",
+        "tensor",
+        "each positive above its field of weighted negatives",
+        (CPC,),
     ),
     Entry(
-        "soft_target_infonce", "litotes.objectives.contrastive.soft_target:SoftTargetInfoNCE", "objective", "tensor",
-        "cross-entropy with soft targets over the candidates", (SUPCON,),
+        "soft_target_infonce",
+        "litotes.objectives.contrastive.soft_target:SoftTargetInfoNCE",
+        "objective",
+        "tensor",
+        "cross-entropy with soft targets over the candidates",
+        (SUPCON,),
     ),
     Entry(
-        "hinge", "litotes.objectives.pairwise.hinge:Hinge", "objective", "tensor",
-        "triplet margin: positives a margin above believed negatives", (FACENET,),
+        "hinge",
+        "litotes.objectives.pairwise.hinge:Hinge",
+        "objective",
+        "tensor",
+        "triplet margin: positives a margin above believed negatives",
+        (FACENET,),
     ),
     Entry(
-        "margin_mse", "litotes.objectives.pairwise.margin_mse:MarginMSE", "objective", "tensor",
-        "a teacher's gaps between positive and negatives", (MARGIN_MSE,),
+        "margin_mse",
+        "litotes.objectives.pairwise.margin_mse:MarginMSE",
+        "objective",
+        "tensor",
+        "a teacher's gaps between positive and negatives",
+        (MARGIN_MSE,),
     ),
     Entry(
-        "symmetric", "litotes.objectives.combine:Symmetric", "objective", "tensor",
-        "an objective and the same from the candidates' side", (RATIO_OF_VIEWS,), example="symmetric(forward=infonce())",
+        "symmetric",
+        "litotes.objectives.combine:Symmetric",
+        "objective",
+        "tensor",
+        "an objective and the same from the candidates' side",
+        (RATIO_OF_VIEWS,),
+        example="symmetric(forward=infonce())",
     ),
     Entry(
-        "sum", "litotes.objectives.combine:Sum", "objective", "tensor", "a weighted sum of objectives",
+        "sum",
+        "litotes.objectives.combine:Sum",
+        "objective",
+        "tensor",
+        "a weighted sum of objectives",
         example="sum([1.0, infonce()], [0.5, hinge()])",
     ),
     Entry(
-        "only", "litotes.objectives.combine:Only", "objective", "tensor", "an objective on a part of the columns",
+        "only",
+        "litotes.objectives.combine:Only",
+        "objective",
+        "tensor",
+        "an objective on a part of the columns",
         example="only(part=own, objective=infonce())",
     ),
     Entry(
-        "cached", "litotes.objectives.cached:Cached", "objective", "tensor",
-        "gradient caching: batches larger than memory", (GRADCACHE,), example="cached(chain=infonce())",
+        "cached",
+        "litotes.objectives.cached:Cached",
+        "objective",
+        "tensor",
+        "gradient caching: batches larger than memory",
+        (GRADCACHE,),
+        example="cached(chain=infonce())",
     ),
-    Entry("learned_temperature", "litotes.objectives.temperature:LearnedTemperature", "temperature", "tensor", "a trained temperature", (RATIO_OF_VIEWS,)),
-    Entry("scheduled_temperature", "litotes.objectives.temperature:ScheduledTemperature", "temperature", "tensor", "a temperature that follows training", example="scheduled_temperature(start=0.1, end=0.02)"),
-)  # fmt: skip
+    Entry(
+        "learned_temperature",
+        "litotes.objectives.temperature:LearnedTemperature",
+        "temperature",
+        "tensor",
+        "a trained temperature",
+        (RATIO_OF_VIEWS,),
+    ),
+    Entry(
+        "scheduled_temperature",
+        "litotes.objectives.temperature:ScheduledTemperature",
+        "temperature",
+        "tensor",
+        "a temperature that follows training",
+        example="scheduled_temperature(start=0.1, end=0.02)",
+    ),
+)
 
 
 def entries(stage: Stage | None = None, scale: Scale | None = None) -> list[Entry]:

@@ -176,6 +176,15 @@ def test_rescoring_names_the_new_scorer_and_two_at_once_are_refused(tmp_path, na
     assert store.read()["score"].to_pylist() == [-1, -2, -3, None]
 
 
+@pytest.mark.parametrize("name", ["folder", "file.parquet"])
+def test_what_lies_on_disk_is_in_stored_order_after_scores_change(tmp_path, name):
+    table = make(["a", "a", "a"], list("xyz"), -1, score=[3.0, 2.0, 1.0], source="s", scorer=MINI)
+    store = Evidence.of(tmp_path / name, table)
+    store.apply(lambda t: rescore(t, -t["score"].to_numpy(), MINI))
+    written = [store.path] if store.is_file else [store.path / part.file for part in store.parts]
+    assert [pq.read_table(path)["candidate"].to_pylist() for path in written][-1] == ["z", "y", "x"]
+
+
 def test_the_first_scores_name_the_scorer_and_a_refused_append_does_not(tmp_path):
     store = Evidence.of(tmp_path / "e", pairs("a"))
     bad = pairs("a", "a", score=1.0, scorer=MINI)

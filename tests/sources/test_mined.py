@@ -43,7 +43,9 @@ def test_bm25_gives_the_scores_of_the_index_and_stops_where_no_word_is_shared():
 
 
 def test_what_is_kept_of_a_window_is_an_even_draw():
-    kept = np.array([[rank in found_by(Mined(4, per_anchor=2, seed=seed)).rank for rank in range(4)] for seed in range(400)])
+    kept = np.array(
+        [[rank in found_by(Mined(4, per_anchor=2, seed=seed)).rank for rank in range(4)] for seed in range(400)]
+    )
     assert (kept.sum(axis=1) == 2).all()
     assert (abs(kept.mean(axis=0) - 0.5) < 4 * 0.5 / np.sqrt(400)).all()
     assert len({tuple(row) for row in kept}) == 6

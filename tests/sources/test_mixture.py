@@ -99,7 +99,9 @@ def test_bad_mixtures_are_refused(parts, shares, depth, word):
 
 
 def test_findings_of_one_name_join_into_one_finder():
-    two = Found.joined([First((3, 4)).prepare(collection, None)(anchors), First((4, 5)).prepare(collection, None)(anchors)])
+    two = Found.joined(
+        [First((3, 4)).prepare(collection, None)(anchors), First((4, 5)).prepare(collection, None)(anchors)]
+    )
     assert two.sources == ("first",) and two.document.tolist() == [3, 4, 3, 4, 5, 5]
     assert two.rank[two.document == 4].tolist() == [1, 1]
 

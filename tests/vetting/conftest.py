@@ -1,4 +1,4 @@
-"""Two tiny models with random weights, and a collection whose texts, groups and scores give every vetter something to do."""
+"""Tiny models with random weights, and a collection that gives every vetter something to do."""
 
 import numpy as np
 import pyarrow as pa
@@ -7,7 +7,7 @@ import pytest
 from litotes.data.collection import Collection
 from litotes.evidence import SCHEMA, with_scorer
 
-WORDS = "red green blue sea sky storm wind rain sun moon".split()
+WORDS = ["red", "green", "blue", "sea", "sky", "storm", "wind", "rain", "sun", "moon"]
 
 
 def _bert(folder, kind, labels=None):
@@ -21,10 +21,18 @@ def _bert(folder, kind, labels=None):
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+    names = {
+        "pad_token": "[PAD]",
+        "unk_token": "[UNK]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+    }
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=32, **names)
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    config = BertConfig(vocab_size=len(tokenizer.get_vocab()), max_position_embeddings=40, initializer_range=0.5, **sizes)
+    config = BertConfig(
+        vocab_size=len(tokenizer.get_vocab()), max_position_embeddings=40, initializer_range=0.5, **sizes
+    )
     if labels:
         config.num_labels = labels
     torch.manual_seed(0)
@@ -72,7 +80,7 @@ def collection():
 
 @pytest.fixture(scope="session")
 def evidence(collection):
-    """Six anchors: two without a positive, one with three; judged negatives, unscored negatives, soft doubts of others."""
+    """Six anchors: two without a positive, one with three; negatives judged, unscored, or half doubted by others."""
     draw = np.random.default_rng(1)
     rows = []
     for q, positives in enumerate([1, 1, 3, 0, 2, 0]):

@@ -28,7 +28,9 @@ def test_a_model_with_two_outputs_is_refused(two_headed, collection, evidence):
         CrossEncoder(two_headed)(evidence, collection)
 
 
-@pytest.mark.parametrize("arguments, message", [((" ",), "model must be"), (("m", -1.0), "margin"), (("m", 0.0, "x"), "strategy")])
+@pytest.mark.parametrize(
+    "arguments, message", [((" ",), "model must be"), (("m", -1.0), "margin"), (("m", 0.0, "x"), "strategy")]
+)
 def test_gates(arguments, message):
     with pytest.raises(ValueError, match=f"CrossEncoder: {message}"):
         CrossEncoder(*arguments)

@@ -9,7 +9,9 @@ from litotes.vetting.guide import Guide
 
 
 @pytest.mark.parametrize("margin, strategy, reference", [(0.0, "absolute", "min"), (0.02, "relative", "mean")])
-def test_it_is_keep_under_on_the_guides_cosines(bi_encoder, collection, evidence, margin, strategy, reference, tmp_path):
+def test_it_is_keep_under_on_the_guides_cosines(
+    bi_encoder, collection, evidence, margin, strategy, reference, tmp_path
+):
     part = Guide(bi_encoder, margin, strategy, reference)
     made = part.prepare(collection, tmp_path)(evidence)
     encoder = Encoder(bi_encoder)
@@ -35,7 +37,10 @@ def test_it_is_keep_under_on_the_guides_cosines(bi_encoder, collection, evidence
 
 def test_called_on_a_table_it_encodes_only_what_the_table_names(bi_encoder, collection, evidence):
     one = evidence.slice(0, 20)
-    ours, prepared = (doubt_entries(vet(one)) for vet in (lambda t: Guide(bi_encoder)(t, collection), Guide(bi_encoder).prepare(collection)))
+    ours, prepared = (
+        doubt_entries(vet(one))
+        for vet in (lambda t: Guide(bi_encoder)(t, collection), Guide(bi_encoder).prepare(collection))
+    )
     assert ours.select(["row", "part"]).equals(prepared.select(["row", "part"])) and len(ours)
 
 

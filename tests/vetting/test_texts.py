@@ -79,14 +79,25 @@ def test_titles_count_as_text():
     assert SameText()(evidence, collection)["weight"].to_pylist() == [1.0, 0.0]
 
 
-@pytest.mark.parametrize("group_of_query, weights", [(None, [1, 0, 1, 1, 1]), ("n", [1, 0, 0, 1, 1]), ("zzz", [1, 0, 1, 1, 1])])
+@pytest.mark.parametrize(
+    "group_of_query, weights", [(None, [1, 0, 1, 1, 1]), ("n", [1, 0, 0, 1, 1]), ("zzz", [1, 0, 1, 1, 1])]
+)
 def test_groups_of_the_positive_and_of_the_query(group_of_query, weights):
-    evidence, collection = of(list("abcde"), [1, -1, -1, -1, 0], groups=["m", "m", "n", None, "m"], group_of_query=group_of_query)
+    evidence, collection = of(
+        list("abcde"), [1, -1, -1, -1, 0], groups=["m", "m", "n", None, "m"], group_of_query=group_of_query
+    )
     assert SameGroup()(evidence, collection)["weight"].to_pylist() == weights
 
 
 def test_a_positive_without_a_group_shares_it_with_nobody():
     evidence, collection = of(list("abc"), [1, -1, -1], groups=[None, None, "m"])
+    assert SameGroup()(evidence, collection)["weight"].to_pylist() == [1, 1, 1]
+
+
+def test_what_has_no_group_is_not_taken_for_a_group_of_the_anchor_before():
+    corpus = pa.table({"id": ["d0", "d1", "d2"], "text": list("abc"), "group": ["m", "n", None]})
+    collection = Collection("two", pa.table({"id": ["p", "q"], "text": list("pq")}), corpus)
+    evidence = make(["p", "p", "q"], ["d0", "d1", "d2"], [1, -1, 1], source="test")
     assert SameGroup()(evidence, collection)["weight"].to_pylist() == [1, 1, 1]
 
 

@@ -8,7 +8,9 @@ import typer
 
 
 def add(app: typer.Typer) -> None:
-    app.command("list", epilog="[bold]Examples[/bold]\n\n  litotes list\n\n  litotes list --stage vetter --scale disk")(list_)
+    app.command("list", epilog="[bold]Examples[/bold]\n\n  litotes list\n\n  litotes list --stage vetter --scale disk")(
+        list_
+    )
     app.command("show", epilog="[bold]Examples[/bold]\n\n  litotes show gist\n\n  litotes show relative_margin")(show)
 
 
@@ -54,7 +56,14 @@ def show(
         say({**_entry(entry), "arguments": arguments, "doc": text})
         return
     call = f"{entry.name}({', '.join(arguments)})"
-    rows({"part": call, "stage": f"{entry.stage}, {entry.scale} scale", "class": entry.target, "plugs into": entry.plugs_into})
+    rows(
+        {
+            "part": call,
+            "stage": f"{entry.stage}, {entry.scale} scale",
+            "class": entry.target,
+            "plugs into": entry.plugs_into,
+        }
+    )
     for paper in entry.papers:
         rows({"paper": paper})
     typer.echo(f"\n{text}")

@@ -12,8 +12,12 @@ Folder = Annotated[Path, typer.Option(help="Folder of claim files.")]
 
 
 def add(app: typer.Typer) -> None:
-    claims.command("run", epilog="[bold]Examples[/bold]\n\n  litotes claims run gist --seeds 5\n\n  litotes claims run --all")(run)
-    claims.command("board", epilog="[bold]Examples[/bold]\n\n  litotes claims board\n\n  litotes claims board --json")(board)
+    claims.command(
+        "run", epilog="[bold]Examples[/bold]\n\n  litotes claims run gist --seeds 5\n\n  litotes claims run --all"
+    )(run)
+    claims.command("board", epilog="[bold]Examples[/bold]\n\n  litotes claims board\n\n  litotes claims board --json")(
+        board
+    )
     app.add_typer(claims, name="claims")
 
 
@@ -76,9 +80,15 @@ def _show(lines: list[dict[str, Any]]) -> None:
         table.add_column(column)
     for line in lines:
         contrasts = [
-            f"{c['effect']:+.4f} [{c['interval'][0]:+.4f}, {c['interval'][1]:+.4f}] vs {arm}" for arm, c in line["contrasts"].items()
+            f"{c['effect']:+.4f} [{c['interval'][0]:+.4f}, {c['interval'][1]:+.4f}] vs {arm}"
+            for arm, c in line["contrasts"].items()
         ]
         table.add_row(
-            f"[bold]{line['name']}[/bold]\n{line['claim']}", line["metric"], "\n".join(contrasts), str(len(line["seeds"])), line["verdict"], f"{line['seconds']:.0f}"
-        )  # fmt: skip
+            f"[bold]{line['name']}[/bold]\n{line['claim']}",
+            line["metric"],
+            "\n".join(contrasts),
+            str(len(line["seeds"])),
+            line["verdict"],
+            f"{line['seconds']:.0f}",
+        )
     Console().print(table)

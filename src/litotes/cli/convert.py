@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,7 +19,7 @@ EXAMPLES = """
 
   litotes convert evidence train.jsonl --to flagembedding --collection DATA/scifact --n 7
 
-  litotes convert triplets.jsonl evidence.parquet --from st-triplets --to evidence
+  litotes convert triplets.jsonl evidence.parquet --from triplets --to evidence
 """
 
 
@@ -36,7 +36,10 @@ def convert(
     split: Annotated[str, typer.Option(help="Split of the judgements.")] = "train",
     n: Annotated[int | None, typer.Option(min=1, help="Negatives per anchor; default: all believed ones.")] = None,
     pick: Annotated[str, typer.Option(help="Which of them: top or random.")] = "top",
-    option: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the format's writer.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the format's writer.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
     formats: Annotated[bool, typer.Option("--formats", help="List the formats.")] = False,
     skip_bad: given.SkipBad = False,
     json: given.Json = False,
@@ -50,9 +53,11 @@ def convert(
         _list(FORMATS, json)
         return
     if source is None or target is None:
-        raise ValueError("convert needs what you have and where the other form goes: litotes convert SOURCE TARGET --to FORMAT")
+        raise ValueError(
+            "convert needs what you have and where the other form goes: litotes convert SOURCE TARGET --to FORMAT"
+        )
     data = given.collection_of(collection, skip_bad=skip_bad) if collection is not None else None
-    options = dict(_option(text) for text in option or [])
+    options: dict[str, Any] = dict(_option(text) for text in option or [])
     written = change(
         source,
         target,
@@ -61,29 +66,44 @@ def convert(
         collection=data,
         split=split,
         negatives=n,
-        how=pick,
+        how=pick,  # type: ignore[arg-type]
         skip_bad=skip_bad,
+        overwrite=overwrite,
         **options,
     )
     if json:
         files = [str(file) for file in written.files]
-        say({"rows": written.rows, "files": files, "lost": dict(written.lost), "notes": dict(written.notes), "skipped": written.bad.total})
+        say(
+            {
+                "rows": written.rows,
+                "files": files,
+                "lost": dict(written.lost),
+                "notes": dict(written.notes),
+                "skipped": written.bad.total,
+            }
+        )
         return
     print(written.summary(), file=sys.stderr)
 
 
-def _option(text: str) -> tuple[str, object]:
+def _option(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
         raise ValueError(f"--option {text!r}: expected name=value")
     return name, {"true": True, "false": False}.get(value.lower(), value)
 
 
-def _list(formats: dict, json: bool) -> None:
+def _list(formats: dict[str, Any], json: bool) -> None:
     from litotes.cli.say import say
 
     rows = [
-        {"name": f.name, "reads": f.reader is not None, "writes": f.writer is not None, "summary": f.summary, "holds": sorted(f.holds)}
+        {
+            "name": f.name,
+            "reads": f.reader is not None,
+            "writes": f.writer is not None,
+            "summary": f.summary,
+            "holds": sorted(f.holds),
+        }
         for f in formats.values()
     ]
     if json:

@@ -20,16 +20,23 @@ EXAMPLES = """
 """
 
 
+MEASURES = ("nDCG@10", "MRR@10", "Recall@100", "MAP")
+
+
 def add(app: typer.Typer) -> None:
     app.command("eval", epilog=EXAMPLES)(evaluate)
 
 
 def evaluate(
-    collection: Annotated[str | None, typer.Argument(help="A BEIR folder, wordnet[:N], a file of pairs, hf://...")] = None,
+    collection: Annotated[
+        str | None, typer.Argument(help="A BEIR folder, wordnet[:N], a file of pairs, hf://...")
+    ] = None,
     model: given.Model = given.MINILM,
     baseline: Annotated[str | None, typer.Option(help="A second model: differences with paired intervals.")] = None,
     split: Annotated[str, typer.Option(help="Split whose judgements count.")] = "test",
-    measure: Annotated[list[str], typer.Option(help="Measures, as ir_measures names them.")] = ["nDCG@10", "MRR@10", "Recall@100", "MAP"],  # noqa: B006
+    measure: Annotated[
+        list[str] | None, typer.Option(help="Measures; default: nDCG@10, MRR@10, Recall@100 and MAP.")
+    ] = None,
     depth: Annotated[int, typer.Option(min=1, help="Documents retrieved per query.")] = 100,
     run: Annotated[Path | None, typer.Option(help="Also write the ranking as a TREC run.")] = None,
     corpus: given.Corpus = None,
@@ -47,9 +54,10 @@ def evaluate(
     from litotes.cli.say import say
 
     data = given.collection_of(collection, corpus=corpus, queries=queries, qrels=qrels, skip_bad=skip_bad)
+    measures = tuple(measure or MEASURES)
     prompts = {"query_prompt": query_prompt, "document_prompt": document_prompt, "cache": cache}
-    mine, ranking = _evaluated(data, model, split, tuple(measure), depth, prompts)
-    other = _evaluated(data, baseline, split, tuple(measure), depth, prompts)[0] if baseline else None
+    mine, ranking = _evaluated(data, model, split, measures, depth, prompts)
+    other = _evaluated(data, baseline, split, measures, depth, prompts)[0] if baseline else None
     figures: dict[str, Any] = {}
     for name, values in mine.values.items():
         interval = bootstrap_mean(values, seed=seed)
@@ -60,7 +68,13 @@ def evaluate(
             figures[name]["change"] = {"value": change.value, "interval": [change.low, change.high], "p": p}
     if run is not None:
         _write_run(run, data, ranking)
-    about = {"collection": data.name, "split": split, "model": model, "baseline": baseline, "queries": len(mine.queries)}
+    about = {
+        "collection": data.name,
+        "split": split,
+        "model": model,
+        "baseline": baseline,
+        "queries": len(mine.queries),
+    }
     about |= {"without_positives": mine.without_positives, "unanswered": mine.unanswered}
     if json:
         say({**about, "measures": figures})
@@ -68,7 +82,9 @@ def evaluate(
     _show(about, figures)
 
 
-def _evaluated(data: Any, model: str, split: str, measures: tuple[str, ...], depth: int, options: dict[str, Any]) -> tuple[Any, Any]:
+def _evaluated(
+    data: Any, model: str, split: str, measures: tuple[str, ...], depth: int, options: dict[str, Any]
+) -> tuple[Any, Any]:
     import numpy as np
 
     from litotes.audit.retrieval import Ranking
@@ -102,8 +118,15 @@ def _show(about: dict[str, Any], figures: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{about['collection']}, {about['split']}: {about['model']}", caption="95 % bootstrap over queries")
-    for column in ("measure", "value", "interval", *(("change", "interval of the change", "p") if about["baseline"] else ())):
+    table = Table(
+        title=f"{about['collection']}, {about['split']}: {about['model']}", caption="95 % bootstrap over queries"
+    )
+    for column in (
+        "measure",
+        "value",
+        "interval",
+        *(("change", "interval of the change", "p") if about["baseline"] else ()),
+    ):
         table.add_column(column, justify="left" if column == "measure" else "right")
     for name, figure in figures.items():
         row = [name, f"{figure['value']:.4f}", "{:.4f} to {:.4f}".format(*figure["interval"])]
@@ -112,4 +135,5 @@ def _show(about: dict[str, Any], figures: dict[str, Any]) -> None:
             row += [f"{change['value']:+.4f}", "{:+.4f} to {:+.4f}".format(*change["interval"]), f"{change['p']:.4f}"]
         table.add_row(*row)
     Console().print(table)
-    typer.echo(f"{about['queries']:,} queries; {about['without_positives']} left out without a positive; {about['unanswered']} without a hit")
+    left_out, unanswered = about["without_positives"], about["unanswered"]
+    typer.echo(f"{about['queries']:,} queries; {left_out} left out without a positive; {unanswered} without a hit")

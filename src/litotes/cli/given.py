@@ -10,9 +10,13 @@ import typer
 
 Corpus = Annotated[Path | None, typer.Option(help="Documents: corpus.jsonl ({_id, title, text}) or Parquet.")]
 Queries = Annotated[Path | None, typer.Option(help="Queries: queries.jsonl ({_id, text}) or Parquet.")]
-Qrels = Annotated[Path | None, typer.Option(help="Judgements: a TSV (query-id, corpus-id, score), Parquet, or a folder.")]
+Qrels = Annotated[
+    Path | None, typer.Option(help="Judgements: a TSV (query-id, corpus-id, score), Parquet, or a folder.")
+]
 AnchorColumn = Annotated[str | None, typer.Option(help="Column of anchors in a file of pairs, if not found by name.")]
-PositiveColumn = Annotated[str | None, typer.Option(help="Column of positives in a file of pairs, if not found by name.")]
+PositiveColumn = Annotated[
+    str | None, typer.Option(help="Column of positives in a file of pairs, if not found by name.")
+]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave bad rows out, count and list them.")]
 Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 Model = Annotated[str, typer.Option(help="Encoder: a sentence-transformers folder or hub name.")]

@@ -23,7 +23,7 @@ EXAMPLES = """
 
   litotes mine DATA/scifact --query-vectors q.npy --corpus-vectors c.npy --out evidence
 
-  litotes mine pairs.jsonl --like sentence-transformers --n 5 --out triplets.jsonl
+  litotes mine pairs.jsonl --like sentence-transformers --like-option relative_margin=0.05 --out evidence
 """
 
 
@@ -32,7 +32,9 @@ def add(app: typer.Typer) -> None:
 
 
 def mine(
-    collection: Annotated[str | None, typer.Argument(help="A BEIR folder, a file of pairs, wordnet[:N], hf://owner/name[:config].")] = None,
+    collection: Annotated[
+        str | None, typer.Argument(help="A BEIR folder, a file of pairs, wordnet[:N], hf://owner/name[:config].")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Evidence: a folder, or one file ending in .parquet.")] = Path("evidence"),
     corpus: given.Corpus = None,
     queries: given.Queries = None,
@@ -40,19 +42,37 @@ def mine(
     split: Annotated[str | None, typer.Option(help="Split to mine for; default: train, or the only one.")] = None,
     model: given.Model = given.MINILM,
     no_model: Annotated[bool, typer.Option("--no-model", help="No encoder: BM25 finds and scores.")] = False,
-    source: Annotated[list[str] | None, typer.Option(help="Where negatives come from; again for several. Default: dense(depth=DEPTH).")] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(help="Where negatives come from; again for several. Default: dense(depth=DEPTH)."),
+    ] = None,
     depth: Annotated[int, typer.Option(min=1, help="Candidates per anchor of the default source.")] = 100,
     skip: Annotated[int, typer.Option(min=0, help="Ranks the default source leaves out at the top.")] = 0,
-    vetter: Annotated[list[str] | None, typer.Option(help="Who doubts; again for several. Default: relative_margin(margin=0.05).")] = None,
+    vetter: Annotated[
+        list[str] | None, typer.Option(help="Who doubts; again for several. Default: relative_margin(margin=0.05).")
+    ] = None,
     no_vet: Annotated[bool, typer.Option("--no-vet", help="Believe everything that is found.")] = False,
     query_vectors: Annotated[Path | None, typer.Option(help="Vectors you have: .npy (+ ids file) or Parquet.")] = None,
     corpus_vectors: Annotated[Path | None, typer.Option(help="Vectors you have: .npy (+ ids file) or Parquet.")] = None,
     query_ids: Annotated[Path | None, typer.Option(help="Ids of the .npy rows, .txt or .json.")] = None,
     corpus_ids: Annotated[Path | None, typer.Option(help="Ids of the .npy rows, .txt or .json.")] = None,
-    to: Annotated[str | None, typer.Option(help="Also write a training format (litotes convert --formats lists them).")] = None,
+    to: Annotated[
+        str | None, typer.Option(help="Also write a training format (litotes convert --formats lists them).")
+    ] = None,
     to_out: Annotated[Path | None, typer.Option(help="Where that goes; default: beside the evidence.")] = None,
-    n: Annotated[int, typer.Option(min=1, help="Negatives per anchor in the training format.")] = 5,
-    like: Annotated[str | None, typer.Option(help="Select as that miner does: sentence-transformers, flagembedding or nemo.")] = None,
+    n: Annotated[
+        int | None, typer.Option(min=1, help="Negatives per anchor in the training format; default: 5.")
+    ] = None,
+    like: Annotated[
+        str | None, typer.Option(help="Choose as that miner does: sentence-transformers, flagembedding or nemo.")
+    ] = None,
+    like_option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of that miner, by its own name.")
+    ] = None,
+    layout: Annotated[
+        str, typer.Option(help="Like sentence-transformers: triplet, n-tuple, labeled-pair or labeled-list.")
+    ] = "triplet",
+    scores: Annotated[bool, typer.Option("--scores", help="Like sentence-transformers: add the scores.")] = False,
     query_prompt: given.QueryPrompt = None,
     document_prompt: given.DocumentPrompt = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
@@ -93,7 +113,22 @@ def mine(
     if like is not None:
         from litotes.cli.like import mine_like
 
-        mine_like(like, data, split, encoder, vectors, n=n, seed=seed, out=out, to=to, json=json)
+        mine_like(
+            like,
+            like_option or [],
+            data,
+            split,
+            encoder,
+            vectors,
+            n=n,
+            seed=seed,
+            out=out,
+            layout=layout,
+            scores=scores,
+            to_out=to_out,
+            cache=cache,
+            json=json,
+        )
         return
 
     from litotes import catalog
@@ -104,8 +139,11 @@ def mine(
     sources = [catalog.parse(text, stage="source", scale="disk") for text in (source or [default])]
     wanted = [] if no_vet else (vetter or ["relative_margin(margin=0.05)"])
     vetters = [catalog.parse(text, stage="vetter", scale="disk") for text in wanted]
-    mining = mine_negatives(data, split, model=encoder, sources=sources, vetters=vetters, out=out, cache=cache, **vectors)
+    mining = mine_negatives(
+        data, split, model=encoder, sources=sources, vetters=vetters, out=out, cache=cache, **vectors
+    )
     summary = mining.evidence.describe()
+    n = n or 5
     counts = {
         "evidence": str(out),
         "anchors": mining.anchors,
@@ -146,4 +184,6 @@ def _split(data: Any, split: str | None) -> str:
         return "train"
     if len(data.splits) == 1:
         return str(data.splits[0])
-    raise ValueError(f"--split: the collection {data.name!r} has {data.splits or 'no judgements'}; say which to mine for")
+    raise ValueError(
+        f"--split: the collection {data.name!r} has {data.splits or 'no judgements'}; say which to mine for"
+    )

@@ -44,4 +44,6 @@ def run(
 
     console = Console()
     console.print(arms_table(results))
-    console.print(f"figures  {folder / 'results.json'}\nreport   {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(
+        f"figures  {folder / 'results.json'}\nreport   {folder / 'report.html'}", highlight=False, soft_wrap=True
+    )

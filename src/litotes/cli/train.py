@@ -27,7 +27,9 @@ def add(app: typer.Typer) -> None:
 def train(
     evidence: Annotated[Path, typer.Argument(help="Evidence: a folder or a .parquet file.")],
     collection: Annotated[str | None, typer.Argument(help="The collection that holds the texts.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the trained model, in the sentence-transformers format.")] = Path("model"),
+    out: Annotated[Path, typer.Option(help="Folder of the trained model, in the sentence-transformers format.")] = Path(
+        "model"
+    ),
     model: given.Model = given.MINILM,
     objective: Annotated[str, typer.Option(help="Spelling of an objective or a chain.")] = "infonce(temperature=0.05)",
     n: Annotated[int, typer.Option(min=0, help="Believed negatives per anchor.")] = 2,
@@ -39,7 +41,9 @@ def train(
     warmup: Annotated[float, typer.Option(help="Share of the steps over which it rises.")] = 0.1,
     weight_decay: Annotated[float, typer.Option(help="Of AdamW.")] = 0.01,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
-    mini_batch_size: Annotated[int | None, typer.Option(min=1, help="Gradient caching: texts encoded at a time.")] = None,
+    mini_batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Gradient caching: texts encoded at a time.")
+    ] = None,
     guide: Annotated[str | None, typer.Option(help="A second model, for chains with a part that reads one.")] = None,
     corpus: given.Corpus = None,
     queries: given.Queries = None,

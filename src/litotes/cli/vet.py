@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ EXAMPLES = """
 
   litotes vet evidence --vetter 'absolute_margin(margin=0.1)'
 
-  litotes vet evidence DATA/scifact --vetter 'guide(guide="BAAI/bge-base-en-v1.5")' --vetter 'near_duplicate(threshold=0.8)'
+  litotes vet evidence DATA/scifact --vetter 'guide(guide="BAAI/bge-base-en-v1.5")' --vetter same_text
 
   litotes vet evidence DATA/scifact --explain q17
 
@@ -30,11 +31,17 @@ def add(app: typer.Typer) -> None:
 
 def vet(
     evidence: Annotated[Path, typer.Argument(help="Evidence: a folder or a .parquet file.")],
-    collection: Annotated[str | None, typer.Argument(help="The collection, for vetters that read texts, and to explain.")] = None,
+    collection: Annotated[
+        str | None, typer.Argument(help="The collection, for vetters that read texts, and to explain.")
+    ] = None,
     vetter: Annotated[list[str] | None, typer.Option(help="Who doubts; again for several.")] = None,
     undo: Annotated[list[str] | None, typer.Option(help="Take back the doubts of a part, by its spelling.")] = None,
-    explain: Annotated[str | None, typer.Option(metavar="QUERY", help="Show all that is known about one anchor, by id or text.")] = None,
-    truth: Annotated[bool, typer.Option("--truth", help="Score the vetting on the collection's own relations.")] = False,
+    explain: Annotated[
+        str | None, typer.Option(metavar="QUERY", help="Show all that is known about one anchor, by id or text.")
+    ] = None,
+    truth: Annotated[
+        bool, typer.Option("--truth", help="Score the vetting on the collection's own relations.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Work on a copy; default: in place.")] = None,
     corpus: given.Corpus = None,
     queries: given.Queries = None,
@@ -61,7 +68,7 @@ def vet(
         if part not in store.describe().parts:
             there = ", ".join(sorted(store.describe().parts)) or "nobody doubts"
             raise ValueError(f"--undo {part!r}: no such part; there are: {there}")
-        store.apply(lambda table, part=part: undoubt(table, part))
+        store.apply(functools.partial(undoubt, part=part))
     if vetters:
         let_doubt(store, vetters, data, cache=cache)
     if explain is not None:

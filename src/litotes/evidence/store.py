@@ -10,35 +10,24 @@ since it opened it stops instead of losing the other's work.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from glob import escape
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from litotes.atomic import MARK, atomic_path, read_json, remove_leftovers, sha256_file, write_json
 from litotes.evidence import table as t
+from litotes.evidence.changes import differ
+from litotes.evidence.layers import Part, byte_key, layers, merged, overlay, whole_anchors
 from litotes.evidence.views import Summary, add, describe, order, select
 
 MANIFEST = "manifest.json"
 _SORTED = b"litotes.order"
 _BATCH = 1 << 16
-
-
-@dataclass(frozen=True)
-class Part:
-    """One file of evidence. `first` and `last`: its lowest and highest anchor."""
-
-    file: str
-    sha256: str
-    rows: int
-    first: str
-    last: str
 
 
 class Evidence:
@@ -133,7 +122,7 @@ class Evidence:
 
     def __len__(self) -> int:
         """Number of rows. Where parts lie over one another they are read for it."""
-        if len(self._layers()) == len(self.parts):
+        if len(layers(self.parts)) == len(self.parts):
             return sum(part.rows for part in self.parts)
         return sum(len(table) for table in self.tables())
 
@@ -161,7 +150,7 @@ class Evidence:
         """
         if rows < 1:
             raise ValueError(f"Evidence.tables: rows must be >= 1, got {rows!r}")
-        return self._tables(self._layers(), rows)
+        return self._tables(layers(self.parts), rows)
 
     def read(self) -> pa.Table:
         """All evidence as one table in memory, in stored order."""
@@ -182,11 +171,11 @@ class Evidence:
         if not len(more):
             return
         anchors = more["anchor"].combine_chunks().unique()
-        first, last = _key(anchors[0].as_py()), _key(anchors[-1].as_py())
+        first, last = byte_key(anchors[0].as_py()), byte_key(anchors[-1].as_py())
         touched = [
             group
-            for group in self._layers()
-            if any(_key(part.first) <= last and first <= _key(part.last) for part in group)
+            for group in layers(self.parts)
+            if any(byte_key(part.first) <= last and first <= byte_key(part.last) for part in group)
         ]
         held = [
             t.with_scorer(table.filter(pc.is_in(table["anchor"], value_set=anchors)), scorer)
@@ -219,10 +208,10 @@ class Evidence:
                 named.append(t.scorer_of(made) or self.scorer)
                 if named[0] != named[-1]:
                     raise ValueError(f"{change} named two scorers, {named[0]} and {named[-1]}")
-                differ = _differ(table, made)
-                changed += int(differ.sum())
-                if whole or differ.any():
-                    made = made if whole else made.filter(pa.array(differ))
+                unlike = differ(table, made)
+                changed += int(unlike.sum())
+                if whole or unlike.any():
+                    made = made if whole else made.filter(pa.array(unlike))
                     yield order(made)
 
         if self.is_file:
@@ -260,67 +249,25 @@ class Evidence:
         """All rows of one anchor; empty where it is not there."""
         pieces = []
         for part in self.parts:
-            if _key(part.first) <= _key(anchor) <= _key(part.last):
+            if byte_key(part.first) <= byte_key(anchor) <= byte_key(part.last):
                 if self._held is not None:
                     piece = self._held.filter(pc.equal(self._held["anchor"], anchor))
                 else:  # statistics of the row groups leave the others unread
                     piece = pq.read_table(self._file(part), filters=[("anchor", "=", anchor)], partitioning=None)
                 pieces.append(piece.cast(t.SCHEMA))
-        return t.with_scorer(_overlay(pieces) if pieces else t.empty(), self.scorer)
+        return t.with_scorer(overlay(pieces) if pieces else t.empty(), self.scorer)
 
     # -- reading ------------------------------------------------------------------------------------------------
 
     def _tables(self, groups: list[list[Part]], rows: int) -> Iterator[pa.Table]:
         for group in groups:
-            for table in _whole_anchors(self._merged(group, rows), rows):
+            for table in whole_anchors(merged(group, lambda part: self._batches(part, rows)), rows):
                 if self.is_file and self._held is None:  # other programs write files too, and no checksum vouches
                     t.check(table)
                     t.check_keys(table)
                     yield order(table)
                 else:
                     yield table
-
-    def _layers(self) -> list[list[Part]]:
-        """Groups of parts whose anchor ranges touch, in anchor order; within a group, parts keep manifest order."""
-        groups: list[list[Part]] = []
-        reach = ""
-        for part in sorted(self.parts, key=lambda part: _key(part.first)):
-            if groups and _key(part.first) <= _key(reach):
-                groups[-1].append(part)
-                reach = max(reach, part.last, key=_key)
-            else:
-                groups.append([part])
-                reach = part.last
-        place = {part.file: i for i, part in enumerate(self.parts)}
-        return [sorted(group, key=lambda part: place[part.file]) for group in groups]
-
-    def _merged(self, group: list[Part], rows: int) -> Iterator[pa.Table]:
-        """Tables of ascending anchors from parts that may overlap; an anchor may be cut only if there is one part."""
-        if len(group) == 1:
-            yield from self._batches(group[0], rows)
-            return
-        place = {part.file: i for i, part in enumerate(group)}
-        waiting = sorted(group, key=lambda part: _key(part.first), reverse=True)
-        streams: dict[int, _Stream] = {}  # by place: what lies above comes later
-        while True:
-            # below the bound everything has been read: open streams stand there, unopened parts begin there
-            ends = [stream.last for stream in streams.values() if not stream.done]
-            ends += [waiting[-1].first] if waiting else []
-            bound = min(ends, key=_key) if ends else None
-            pieces = [streams[i].below(bound) for i in sorted(streams)]
-            found = [piece for piece in pieces if piece is not None]
-            if found:
-                yield _overlay(found)
-            if bound is None:
-                return
-            for i, stream in list(streams.items()):
-                if not stream.done and stream.last == bound:
-                    stream.more()
-                if stream.done and stream.is_empty:
-                    del streams[i]
-            while waiting and waiting[-1].first == bound:
-                part = waiting.pop()
-                streams[place[part.file]] = _Stream(self._batches(part, rows))
 
     def _batches(self, part: Part, rows: int) -> Iterator[pa.Table]:
         if self._held is not None:
@@ -484,89 +431,6 @@ class Evidence:
                 file.unlink()
 
 
-class _Stream:
-    """A part being read: what is buffered, and whether more follows."""
-
-    def __init__(self, batches: Iterator[pa.Table]):
-        self.batches, self.done = batches, False
-        self.buffer: pa.Table | None = None
-        self.more()
-
-    @property
-    def is_empty(self) -> bool:
-        return self.buffer is None or not len(self.buffer)
-
-    @property
-    def last(self) -> str:
-        assert self.buffer is not None
-        return self.buffer["anchor"][-1].as_py()
-
-    def more(self) -> None:
-        batch = next(self.batches, None)
-        if batch is None:
-            self.done = True
-        else:
-            self.buffer = batch if self.buffer is None else pa.concat_tables([self.buffer, batch])
-
-    def below(self, bound: str | None) -> pa.Table | None:
-        """Take out the rows of anchors below `bound` (None = all)."""
-        if self.buffer is None or not len(self.buffer):
-            return None
-        cut = len(self.buffer) if bound is None else int(pc.sum(pc.less(self.buffer["anchor"], bound)).as_py() or 0)
-        taken, self.buffer = self.buffer.slice(0, cut), self.buffer.slice(cut)
-        return taken if cut else None
-
-
-def _whole_anchors(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
-    """Re-cut a stream of ascending rows so that no anchor is split, at about `rows` rows a table."""
-    held: list[pa.Table] = []
-    for table in tables:
-        held.append(table)
-        if sum(map(len, held)) < rows:
-            continue
-        joined = pa.concat_tables(held)
-        last = joined["anchor"][-1].as_py()
-        cut = pc.index(joined["anchor"], last).as_py()
-        if cut:
-            yield joined.slice(0, cut).combine_chunks()
-        held = [joined.slice(cut)]
-    if held and sum(map(len, held)):
-        yield pa.concat_tables(held).combine_chunks()
-
-
-def _overlay(pieces: list[pa.Table]) -> pa.Table:
-    """Later pieces over earlier ones, by key, in stored order."""
-    joined = pa.concat_tables(pieces)
-    code = t.pair_codes(joined)
-    _, newest = np.unique(code[::-1], return_index=True)
-    if len(newest) < len(code):
-        joined = joined.take(pa.array(np.sort(len(code) - 1 - newest)))
-    return order(joined)
-
-
-def _differ(old: pa.Table, new: pa.Table) -> np.ndarray:
-    """Bool per row: the two tables say different things about it."""
-    changed = np.zeros(len(old), bool)
-    for name in ("sign", "grade", "prior", "weight", "score"):
-        a, b = old[name].to_numpy(), new[name].to_numpy()
-        changed |= ~((a == b) | (np.isnan(a) & np.isnan(b)) if a.dtype.kind == "f" else a == b)
-    for entries in (t.found_entries, t.doubt_entries):
-        changed[_rows_of_unlike_entries(entries(old), entries(new), len(old))] = True
-    return changed
-
-
-def _rows_of_unlike_entries(old: pa.Table, new: pa.Table, rows: int) -> np.ndarray:
-    sizes = [np.bincount(entries["row"].to_numpy(), minlength=rows) for entries in (old, new)]
-    unlike = sizes[0] != sizes[1]
-    even = [entries.filter(pa.array(~unlike[entries["row"].to_numpy()])) for entries in (old, new)]
-    different = np.zeros(len(even[0]), bool)
-    for name in even[0].column_names:
-        equal = pc.fill_null(pc.equal(even[0][name], even[1][name]), False)
-        none = pc.and_(*(pc.is_null(side[name], nan_is_null=True) for side in even))
-        different |= ~pc.or_(equal, none).to_numpy()
-    return np.union1d(np.flatnonzero(unlike), even[0]["row"].to_numpy()[different])
-
-
 def _changed_by(change: Callable[[pa.Table], pa.Table], table: pa.Table) -> pa.Table:
     made = change(table)
     t.check(made)
@@ -611,8 +475,3 @@ def _file_part(path: Path, metadata: Any) -> Part:
         head = next(file.iter_batches(batch_size=1, columns=["anchor"]))
         tail = file.read_row_group(metadata.num_row_groups - 1, columns=["anchor"])
     return Part(path.name, "", metadata.num_rows, head["anchor"][0].as_py(), tail["anchor"][-1].as_py())
-
-
-def _key(text: str) -> bytes:
-    """Arrow orders strings by their UTF-8 bytes; so must comparisons made here."""
-    return text.encode()

@@ -55,7 +55,7 @@ def mine(
 
     Written are all positives (sign +1) and all judged negatives (sign -1) with their grades, and all found candidates
     (sign -1), each with the score of the one scorer: of the model's vectors, or of BM25 where there is no model, space
-    or vectors. What a vetter doubts stays, with weight 0. Judgements of a grade below 0 are not written: they say neither.
+    or vectors. What a vetter doubts stays, with weight 0. Judgements of a grade below 0 are not written.
     An anchor without positives or without candidates is kept and counted. Negatives that meet by chance in a batch are
     not written: a batch brings them by itself.
 
@@ -72,7 +72,8 @@ def mine(
         sources: who proposes; with none, only what people judged is written. A pair that several propose is one row
             with several finders.
         vetters: who doubts; each only lowers belief, so their order does not matter.
-        out: folder, or a file ending in `.parquet`, or None for a table in memory.
+        out: folder, or a file ending in `.parquet` (a folder `<out>.mining` stands beside it till it is done), or None
+            for a table in memory.
         block: anchors at a time, >= 1. Memory is O(block x depth).
         cache: folder for vectors, so that no text is encoded twice.
     Raises:
@@ -190,8 +191,11 @@ class _Place:
             return len(anchors) if self.finished else 0
         last = max(part.last.encode() for part in self.evidence.parts)
         ids = anchors.collection.queries["id"].take(anchors.query).to_pylist()
-        place = next(i for i, name in enumerate(ids) if name.encode() == last)
-        return min(place + 1, len(anchors))
+        place = next((i for i, name in enumerate(ids) if name.encode() == last), None)
+        if place is None:
+            expected = f"the anchors of the split {anchors.split!r}"
+            raise ValueError(f"mine: {self.folder} holds the anchor {last.decode()!r}, expected only {expected}")
+        return min((place // block + 1) * block, len(anchors))
 
     def add(self, table: pa.Table, counts: dict[int, dict[str, Any]]) -> None:
         # the counts go first: a run killed between the two mines the block again and counts it again, once

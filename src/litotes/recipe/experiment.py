@@ -135,20 +135,29 @@ class Experiment:
                 epochs=self.recipe.train.epochs,
             ))  # fmt: skip
 
-        about = {**self.base, "minutes": self.recipe.minutes, "train": self.recipe.train.model_dump(), "anchors": anchors}
+        about = {
+            **self.base,
+            "minutes": self.recipe.minutes,
+            "train": self.recipe.train.model_dump(),
+            "anchors": anchors,
+        }
         return Budget(**self.folder.step("budget", about, work))
 
     def _outcome(self, arm: Arm, evidence: Path | None, budget: Budget) -> Outcome:
         if evidence is None:
             evaluation = self._evaluation(arm.name, self.encoder)
-            seconds = self.folder.seconds(f"evaluate {arm.name}")
-            return Outcome(arm, evaluation, _seconds(0.0, seconds, 0.0), 0, 0.0, [], None, 0)
+            took = _seconds(0.0, self.folder.seconds(f"evaluate {arm.name}"), 0.0)
+            return Outcome(arm, evaluation, took, 0, 0.0, [], None, 0)
         about = {**self.base, "arm": arm.model_dump(), "train": self.recipe.train.model_dump(), "anchors": budget.used}
         place = self.path / "models" / arm.name
 
         def work() -> dict[str, Any]:
             trained = self._train(arm, evidence, budget.used, place)
-            return {"seconds": trained.seconds, "steps": trained.steps, "texts_per_step": trained.texts_per_step, "curve": trained.curve}  # fmt: skip
+            return {
+                "steps": trained.steps,
+                "texts_per_step": trained.texts_per_step,
+                "curve": trained.curve,
+            }
 
         trained = self.folder.step(f"train {arm.name}", about, work)
         evaluation = self._evaluation(arm.name, None, place, about)
@@ -159,7 +168,14 @@ class Experiment:
             self.folder.seconds(step) if arm.sources else 0.0,
         )
         return Outcome(
-            arm, evaluation, seconds, trained["steps"], trained["texts_per_step"], trained["curve"], evidence, budget.used
+            arm,
+            evaluation,
+            seconds,
+            trained["steps"],
+            trained["texts_per_step"],
+            trained["curve"],
+            evidence,
+            budget.used,
         )
 
     def _train(self, arm: Arm, evidence: Path, anchors: int, out: Path, max_steps: int | None = None) -> Any:

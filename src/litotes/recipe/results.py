@@ -32,7 +32,9 @@ def build_results(recipe: Recipe, recipe_toml: str, runs: list[tuple[Experiment,
     several = len(runs) > 1
     budgets = [experiment.budget() for experiment, _ in runs]
     notes = [budget.why for budget in budgets if budget.why]
-    notes.append(_label(len(runs)) + ("" if several else ": they say nothing of other seeds (run with --seeds 5 for that)"))
+    notes.append(
+        _label(len(runs)) + ("" if several else ": they say nothing of other seeds (run with --seeds 5 for that)")
+    )
     notes += [note for outcome in outcomes if (note := _short(first, outcome))]
     vetted = next((outcome for outcome in reversed(outcomes) if outcome.evidence and outcome.arm.vetters), None)
     results: dict[str, Any] = {
@@ -43,11 +45,15 @@ def build_results(recipe: Recipe, recipe_toml: str, runs: list[tuple[Experiment,
         "interval_label": _label(len(runs)),
         "collection": _collection(first.task, recipe, budgets[0].used),
         "recipe_toml": recipe_toml,
-        "versions": {name: version(name) for name in ("torch", "sentence-transformers", "transformers", "pyarrow", "numpy")},
+        "versions": {
+            name: version(name) for name in ("torch", "sentence-transformers", "transformers", "pyarrow", "numpy")
+        },
         "machine": _machine(),
         "fingerprints": {"collection": first.task.fingerprint(), "model": first.encoder.checksum},
         "notes": notes,
-        "arms": [_arm(recipe, [run[1][i] for run in runs], [run[1] for run in runs], runs) for i in range(len(outcomes))],
+        "arms": [
+            _arm(recipe, [run[1][i] for run in runs], [run[1] for run in runs], runs) for i in range(len(outcomes))
+        ],
         "curves": {outcome.arm.name: outcome.curve for outcome in outcomes if outcome.curve},
         "examples": [],
         "vetting": None,
@@ -65,7 +71,9 @@ def _label(seeds: int) -> str:
     return ONE_SEED if seeds == 1 else f"95 % paired t interval over {seeds} seeds"
 
 
-def _arm(recipe: Recipe, mine: list[Outcome], all_: list[list[Outcome]], runs: list[tuple[Experiment, list[Outcome]]]) -> dict[str, Any]:
+def _arm(
+    recipe: Recipe, mine: list[Outcome], all_: list[list[Outcome]], runs: list[tuple[Experiment, list[Outcome]]]
+) -> dict[str, Any]:
     outcome, experiment = mine[0], runs[0][0]
     baselines = [outcomes[0] for outcomes in all_]
     metrics: dict[str, dict[str, Any]] = {}
@@ -74,7 +82,10 @@ def _arm(recipe: Recipe, mine: list[Outcome], all_: list[list[Outcome]], runs: l
         entry["change"] = None
         if outcome is not all_[0][0]:
             differences = [o.evaluation.minus(b.evaluation, measure) for o, b in zip(mine, baselines, strict=True)]
-            pairs = [(o.evaluation.values[measure], b.evaluation.values[measure]) for o, b in zip(mine, baselines, strict=True)]
+            pairs = [
+                (o.evaluation.values[measure], b.evaluation.values[measure])
+                for o, b in zip(mine, baselines, strict=True)
+            ]
             entry["change"] = _estimate(differences, recipe, pairs)
             entry["change"]["p"] = _p_value(differences, recipe)
         metrics[measure] = entry
@@ -85,7 +96,9 @@ def _arm(recipe: Recipe, mine: list[Outcome], all_: list[list[Outcome]], runs: l
         negatives = summary.negatives
         if negatives:
             judged_false = _judged_false(chosen, recipe, experiment)
-            suspicious = share_suspicious(chosen, experiment.task).value if experiment.task.related is not None else None
+            suspicious = (
+                share_suspicious(chosen, experiment.task).value if experiment.task.related is not None else None
+            )
     seconds = {key: float(np.mean([o.seconds[key] for o in mine])) for key in outcome.seconds}
     return {
         "name": outcome.arm.name,
@@ -125,10 +138,16 @@ def _short(experiment: Experiment, outcome: Outcome) -> str | None:
     if outcome.evidence is None or not asked:
         return None
     short = describe(experiment.chosen(outcome.arm, outcome.evidence, outcome.anchors)).short(asked)
-    return f"{outcome.arm.title}: {short:,} of {outcome.anchors:,} anchors have fewer than {asked} believed negatives" if short else None
+    return (
+        f"{outcome.arm.title}: {short:,} of {outcome.anchors:,} anchors have fewer than {asked} believed negatives"
+        if short
+        else None
+    )
 
 
-def _estimate(values: list[np.ndarray], recipe: Recipe, pairs: list[tuple[np.ndarray, np.ndarray]] | None) -> dict[str, Any]:
+def _estimate(
+    values: list[np.ndarray], recipe: Recipe, pairs: list[tuple[np.ndarray, np.ndarray]] | None
+) -> dict[str, Any]:
     """Value and interval of a mean: over the queries of one seed, or over seeds."""
     if len(values) > 1:
         made: Interval = paired_t_interval([float(v.mean()) for v in values])
@@ -140,22 +159,29 @@ def _estimate(values: list[np.ndarray], recipe: Recipe, pairs: list[tuple[np.nda
 
 
 def _collection(task: Collection, recipe: Recipe, anchors: int) -> dict[str, Any]:
-    related = "" if task.related is None else (
-        " Suspicious: the collection's own relations (similar words, hypernyms, derivations, ...) tie a negative to the query."
-    )  # fmt: skip
+    note = []
+    if recipe.collection.source == "wordnet":
+        note.append("WordNet 3.0 as a reverse dictionary: a definition asks for its entry.")
+    if task.related is not None:
+        relations = "similar words, hypernyms, derivations, ..."
+        note.append(f"Suspicious: the collection's own relations ({relations}) tie a negative to the query.")
     return {
         "name": task.name,
         "documents": len(task.corpus),
         "train_anchors": anchors,
         "test_queries": len(task.qrels[recipe.collection.test_split]["query"].unique()),
-        "note": ("WordNet 3.0 as a reverse dictionary: a definition asks for its entry." if recipe.collection.source == "wordnet" else "") + related,
-    }  # fmt: skip
+        "note": " ".join(note) or None,
+    }
 
 
 def _machine() -> dict[str, Any]:
     import torch
 
-    return {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count() or 1, "threads": torch.get_num_threads()}
+    return {
+        "cpu": platform.processor() or platform.machine(),
+        "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+    }
 
 
 def _vetting(evidence: pa.Table, task: Collection) -> dict[str, Any]:

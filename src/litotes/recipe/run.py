@@ -10,7 +10,9 @@ from litotes.atomic import write_json
 from litotes.recipe.load import load_recipe
 
 
-def run(path: str | Path, *, overrides: Iterable[str] = (), seeds: int = 1, runs: str | Path = "runs") -> dict[str, Any]:
+def run(
+    path: str | Path, *, overrides: Iterable[str] = (), seeds: int = 1, runs: str | Path = "runs"
+) -> dict[str, Any]:
     """Run the recipe at `path` into `runs/<name>`; the results, which also stand in its `results.json`.
 
     Finished steps of an earlier run with the same inputs are kept. The folder also gets `recipe.toml` (as read, with

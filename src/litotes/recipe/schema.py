@@ -82,11 +82,11 @@ class ReportSection(Section):
 
 
 class Arm(Section):
-    """One row of the table. What is not said is taken from the sections above."""
+    """One row of the table. What is not said is taken from the sections above; `train = false`: the model as it is."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     title: str
-    train: bool = Field(True, description="False: the model as it is")
+    train: bool = True
     sources: list[str] | None = None
     vetters: list[str] | None = None
     negatives: Annotated[int, Field(ge=0)] | None = None
@@ -137,9 +137,10 @@ class Recipe(Section):
         }
         return arm.model_copy(update={key: value for key, value in filled.items() if getattr(arm, key) is None})
 
-    def parts(self) -> list[tuple[str, str, str, str]]:
+    def parts(self) -> list[tuple[str, str, catalog.Stage, catalog.Scale]]:
         """Every part that is spelled: (where, spelling, stage, scale)."""
-        listed = [(f"mine.sources[{i}]", s, "source", "disk") for i, s in enumerate(self.mine.sources)]
+        listed: list[tuple[str, str, catalog.Stage, catalog.Scale]] = []
+        listed += [(f"mine.sources[{i}]", s, "source", "disk") for i, s in enumerate(self.mine.sources)]
         listed += [(f"vet.vetters[{i}]", s, "vetter", "disk") for i, s in enumerate(self.vet.vetters)]
         listed.append(("train.objective", self.train.objective, "objective", "tensor"))
         for arm in self.arms:
@@ -152,5 +153,9 @@ class Recipe(Section):
 
     def problems(self) -> list[str]:
         """All parts that cannot be built, as `where: why`; no model is loaded, no collection read."""
-        checked = ((where, catalog.why_not(text, stage=stage, scale=scale)) for where, text, stage, scale in self.parts())  # type: ignore[arg-type]
-        return [f"{where}: {why}" for where, why in checked if why]
+        found = []
+        for where, text, stage, scale in self.parts():
+            why = catalog.why_not(text, stage=stage, scale=scale)
+            if why:
+                found.append(f"{where}: {why}")
+        return found

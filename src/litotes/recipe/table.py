@@ -16,11 +16,19 @@ def arms_table(results: dict[str, Any]) -> Any:
     measures = [name for name in COLUMNS if name in arms[0]["metrics"]] or list(arms[0]["metrics"])[:3]
     truth = any(arm.get("suspicious") is not None for arm in arms)
     title = f"{results['name']} on {results['collection']['name']}"
-    table = Table(title=title, caption=_caption(results, truth), box=box.SIMPLE_HEAD, padding=(0, 1, 1, 0), pad_edge=False)
+    table = Table(
+        title=title, caption=_caption(results, truth), box=box.SIMPLE_HEAD, padding=(0, 1, 1, 0), pad_edge=False
+    )
     table.add_column("arm", min_width=8, max_width=11)
     for measure in measures:
         table.add_column(measure.replace("@100", "\n@100"), justify="right", no_wrap=True)
-    for name in (f"change in\n{measures[0]}", "nega-\ntives", "judged\nfalse", *(["suspi-\ncious"] if truth else []), "sec"):
+    for name in (
+        f"change in\n{measures[0]}",
+        "nega-\ntives",
+        "judged\nfalse",
+        *(["suspi-\ncious"] if truth else []),
+        "sec",
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     for arm in arms:
         change = arm["metrics"][measures[0]]["change"]
@@ -58,8 +66,9 @@ def _share(value: float | None) -> str:
 def _caption(results: dict[str, Any], truth: bool) -> str:
     task = results["collection"]
     texts = ", ".join(f"{arm['name']} {arm['texts_per_step']:.0f}" for arm in results["arms"] if arm["steps"])
+    sizes = ("documents", "train_anchors", "test_queries")
     lines = [
-        f"{task['documents']:,} documents, {task['train_anchors']:,} training anchors, {task['test_queries']:,} test queries",
+        "{:,} documents, {:,} training anchors, {:,} test queries".format(*(task[size] for size in sizes)),
         f"texts per step: {texts}",
         "judged false: share of the arm's negatives that the recipe's vetters reject",
         *(["suspicious: share that the collection's own relations tie to the query"] if truth else []),

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from litotes.extras import need
 from litotes.search.exclusion import Exclusion, Rows
 
 _METHODS = ("lucene", "robertson", "atire")
@@ -62,13 +61,13 @@ class Bm25Index:
             stopwords: a language of bm25s whose commonest words are left out ("english"), or None.
         Raises:
             ValueError: an argument is out of range.
-            ImportError: bm25s or PyStemmer is missing.
         """
         _check(method, k1, b)
-        bm25s = need("bm25s", extra="bm25", why="BM25 search")
+        import bm25s
+        from scipy import sparse
+
         tokens = _tokens(texts, stemmer, stopwords)
         vocabulary = {word: row for row, word in enumerate(sorted({word for line in tokens for word in line}))}
-        sparse = need("scipy.sparse", extra="bm25", why="BM25 search")
         if not vocabulary:
             return cls(sparse.csr_array((0, len(texts))), vocabulary, len(texts), stemmer, stopwords)
         index = bm25s.BM25(method=method, k1=k1, b=b)
@@ -156,10 +155,12 @@ class Bm25Index:
 
 
 def _tokens(texts: Sequence[str], stemmer: str | None, stopwords: str | None) -> list[list[str]]:
-    bm25s = need("bm25s", extra="bm25", why="BM25 search")
+    import bm25s
+
     stem = None
     if stemmer is not None:
-        snowball = need("Stemmer", extra="bm25", why="stemming")
+        import Stemmer as snowball
+
         if stemmer not in snowball.algorithms():
             known = ", ".join(snowball.algorithms())
             raise ValueError(f"Bm25Index: stemmer must be None or one of {known}; got {stemmer!r}")

@@ -175,6 +175,29 @@ def test_a_collection_to_every_format_and_its_other_splits_counted(tmp_path):
         convert(tmp_path / "c", tmp_path / "dev.qrels", split="dev")
 
 
+def test_short_rows_go_round_their_negatives(place):
+    source, target = place / "evidence.parquet", place / "out.jsonl"
+    convert(source, target, target_format="n-tuples", collection=world(), negatives=5, short="repeat", scores=False)
+    assert list(rows_of(target)[0].values()) == ["who?", "text 0", "text 4", "text 5", "text 6", "text 4", "text 5"]
+
+
+def test_a_collection_goes_round_through_the_other_forms(place):
+    convert(place / "beir", place / "hf", target_format="hf")
+    convert(place / "hf", place / "parquet", target_format="parquet")
+    convert(place / "parquet", place / "pairs.jsonl", target_format="pairs", ids=True)
+    written = convert(place / "pairs.jsonl", place / "back", target_format="beir")
+    whole, back = (read_beir(place / name).collection for name in ("beir", "back"))
+    assert read_parquet(place / "parquet").collection.fingerprint() == whole.fingerprint()
+    assert not written.lost
+    known = {(r["query"], r["document"]) for r in whole.qrels["train"].to_pylist()}
+    assert {(r["query"], r["document"]) for r in back.qrels["train"].to_pylist()} == known
+    lost = convert(place / "evidence.parquet", place / "pairs", target_format="pairs", collection=place / "beir").lost
+    assert lost["negatives that nobody judged"] == 5 and lost["grades other than 1"] == 1
+    assert detect(place / "pairs") == "pairs"
+    convert(place / "pairs", place / "pairs.csv", target_format="pairs")
+    assert len((place / "pairs.csv").read_text().splitlines()) == 5
+
+
 def test_texts_of_the_source_are_written_beside_evidence_or_counted(place):
     convert(
         place / "evidence.parquet", place / "x.jsonl", target_format="flagembedding", collection=world(), short="keep"
@@ -201,11 +224,8 @@ def test_texts_of_the_source_are_written_beside_evidence_or_counted(place):
 def test_evidence_keeps_where_it_came_from(place):
     Evidence.of(place / "made", mined(), fingerprints={"model": "abc"})
     convert(place / "made", place / "copy.parquet", target_format="evidence")
-    assert (
-        Evidence.open(place / "copy.parquet", fingerprints={"model": "abc"})
-        .read()
-        .equals(Evidence.open(place / "made").read())
-    )
+    copy = Evidence.open(place / "copy.parquet")
+    assert copy.fingerprints == {"model": "abc"} and copy.read().equals(Evidence.open(place / "made").read())
     Evidence.of(place / "other", mined(), fingerprints={"collection": "0" * 64})
     written = convert(place / "other", place / "x.jsonl", target_format="triplets", collection=world())
     assert written.notes["collection that is not the one the evidence was made from (fingerprints differ)"] == 1
@@ -262,6 +282,8 @@ def test_options_without_meaning_are_refused(place):
     for options, message in [
         ({"threshold": 0.5}, "threshold=0.5 has no meaning from evidence to triplets"),
         ({"shape": "trec"}, "shape='trec' has no meaning from evidence to triplets"),
+        ({"threshold": "high"}, "threshold must be a number, got 'high'"),
+        ({"threshold": float("nan")}, "threshold must be finite, got nan"),
         ({"short": "keep"}, "triplets: short must be 'drop' or 'refuse', got 'keep'"),
         ({"source_format": "excel"}, "there is no format 'excel'; there are beir, parquet"),
         ({"collection": None}, "the target holds texts and the evidence has ids only"),

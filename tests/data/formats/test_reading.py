@@ -248,6 +248,12 @@ def test_bad_tevatron_rows(tmp_path, row, message):
     assert str(caught.value).startswith(f"{tmp_path / 'x.jsonl'}:2: {message}")
 
 
+def test_one_row_may_not_give_one_id_two_texts(tmp_path):
+    row = TEVATRON | {"negative_passages": [PASSAGE | {"docid": "n"}, PASSAGE | {"docid": "n", "text": "other"}]}
+    with pytest.raises(BadInput, match=r"x.jsonl:1: field 'negative_passages\[1\]': found id 'n' for two texts"):
+        READ["tevatron"](lines(tmp_path / "x.jsonl", row))
+
+
 def test_tevatron_ids(tmp_path):
     row = {
         "query_id": "q1",

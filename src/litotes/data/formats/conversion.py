@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -73,11 +74,11 @@ def convert(
         "split": split if split != "train" else None,
         "negatives": negatives,
         "how": how if how != "top" else None,
-        "seed": seed or None,
+        "seed": _number("seed", seed, int) or None,
         "short": short,
         "scores": scores,
         "scorer": scorer,
-        "threshold": threshold,
+        "threshold": _number("threshold", threshold, float),
         "shape": shape,
         "read_split": read_split,
         "pool": pool,
@@ -133,6 +134,19 @@ def _refuse_meaningless(given: Mapping[str, Any], reads: Format, writes: Format)
     for name, value in given.items():
         if value is not None and name not in known:
             raise ValueError(f"convert: {name}={value!r} has no meaning from {reads.name} to {writes.name}")
+
+
+def _number(name: str, value: Any, kind: type[int] | type[float]) -> Any:
+    """A finite number, also where a command line brings it as text."""
+    if value is None:
+        return None
+    try:
+        number = kind(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"convert: {name} must be a number, got {value!r}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"convert: {name} must be finite, got {value!r}")
+    return number
 
 
 def _collection(given: Collection | str | Path | None, skip_bad: bool) -> tuple[Collection | None, Counter[str]]:

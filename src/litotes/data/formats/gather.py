@@ -156,7 +156,7 @@ class Gatherer:
             for other in others:
                 if given.score is not None and other is not None and np.float32(other) != np.float32(given.score):
                     found = f"the scores {other:g} and {given.score:g} for one pair"
-                    pass
+                    raise place.fault(found, "one score per pair", given.field)
         anchor = self.queries.take(query_id, query)
         for identity, given in zip(ids, candidates, strict=True):
             self._pair(anchor, self.documents.take(identity, given), given)
