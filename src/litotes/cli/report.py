@@ -29,7 +29,7 @@ def report(
 
     from litotes.atomic import read_json
     from litotes.audit.report import write_report
-    from litotes.recipe.table import arms_table
+    from litotes.recipe.table import arms_table, remarks
 
     file = results / "results.json" if results.is_dir() else results
     if not file.exists():
@@ -39,4 +39,5 @@ def report(
     write_report(figures, target)
     console = Console()
     console.print(arms_table(figures))
+    console.print(*remarks(figures), sep="\n", highlight=False)
     console.print(f"report   {target}", highlight=False, soft_wrap=True)

@@ -40,10 +40,11 @@ def run(
         return
     from rich.console import Console
 
-    from litotes.recipe.table import arms_table
+    from litotes.recipe.table import arms_table, remarks
 
     console = Console()
     console.print(arms_table(results))
+    console.print(*remarks(results), sep="\n", highlight=False)
     console.print(
         f"figures  {folder / 'results.json'}\nreport   {folder / 'report.html'}", highlight=False, soft_wrap=True
     )

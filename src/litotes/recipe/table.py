@@ -9,16 +9,13 @@ COLUMNS = ("nDCG@10", "MRR@10", "Recall@100")
 
 def arms_table(results: dict[str, Any]) -> Any:
     """A rich table of the results, 80 columns wide: a row per arm, intervals under the values."""
-    from rich import box
     from rich.table import Table
 
     arms = results["arms"]
     measures = [name for name in COLUMNS if name in arms[0]["metrics"]] or list(arms[0]["metrics"])[:3]
     truth = any(arm.get("suspicious") is not None for arm in arms)
     title = f"{results['name']} on {results['collection']['name']}"
-    table = Table(
-        title=title, caption=_caption(results, truth), box=box.SIMPLE_HEAD, padding=(0, 1, 1, 0), pad_edge=False
-    )
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 1, 0), pad_edge=False)
     table.add_column("arm", min_width=8, max_width=11)
     for measure in measures:
         table.add_column(measure.replace("@100", "\n@100"), justify="right", no_wrap=True)
@@ -63,7 +60,9 @@ def _share(value: float | None) -> str:
     return "" if value is None else f"{value:.1%}"
 
 
-def _caption(results: dict[str, Any], truth: bool) -> str:
+def remarks(results: dict[str, Any]) -> list[str]:
+    """What the table must be read with, one line each."""
+    truth = any(arm.get("suspicious") is not None for arm in results["arms"])
     task = results["collection"]
     texts = ", ".join(f"{arm['name']} {arm['texts_per_step']:.0f}" for arm in results["arms"] if arm["steps"])
     sizes = ("documents", "train_anchors", "test_queries")
@@ -74,4 +73,4 @@ def _caption(results: dict[str, Any], truth: bool) -> str:
         *(["suspicious: share that the collection's own relations tie to the query"] if truth else []),
         *results["notes"],
     ]
-    return "\n".join(lines)
+    return lines
