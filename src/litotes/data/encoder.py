@@ -17,6 +17,7 @@ from litotes.data.fingerprint import library_versions, model_checksum, settings_
 from litotes.data.models import load_model
 from litotes.data.vector_store import SHARD, VectorStore, digest
 from litotes.errors import BadInput
+from litotes.memory import release_freed
 from litotes.progress import progress
 
 _SIMILARITY = {"cosine": "cosine", "dot": "dot", "euclidean": "l2"}
@@ -183,6 +184,7 @@ class Encoder:
                     position = int(shard[np.flatnonzero(~fine)].min())
                     found = f"NaN or infinity in the vector of the text at position {position}"
                     raise BadInput(found, "finite numbers (try dtype='float32')", field="texts")
+                release_freed()
                 yield shard, vectors, batches
 
     def _gathered(

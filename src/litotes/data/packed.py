@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -51,6 +52,9 @@ def make_fast(module: nn.Module) -> None:
     """
     if not (has_bfloat16_unit() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")):
         return
+    # oneDNN keeps a compiled product for every shape it has met, 1,024 of up to a megabyte; batches have ever new
+    # shapes, and compiling one again costs little beside running it
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.Linear and child.weight.dtype == torch.bfloat16:

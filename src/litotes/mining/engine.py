@@ -21,6 +21,7 @@ from litotes.data.anchors import Anchors
 from litotes.data.collection import Collection
 from litotes.data.encoder import Encoder
 from litotes.evidence import Evidence, doubt_entries
+from litotes.memory import release_freed
 from litotes.mining.blocks import Blocks, LexicalScorer, Scorer, SpaceScorer, joined
 from litotes.mining.report import Mining
 from litotes.progress import progress
@@ -128,6 +129,7 @@ def mine(
                     place.add(table, counts)
                 else:
                     tables.append(table)
+            release_freed()
             bar.update(len(part))
     with _timed(seconds, "write"):
         made = joined(tables, about) if place is None else place.close()

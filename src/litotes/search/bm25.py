@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from litotes.extras import need
 from litotes.search.exclusion import Exclusion, Rows
 
 _METHODS = ("lucene", "robertson", "atire")
@@ -61,11 +62,12 @@ class Bm25Index:
             stopwords: a language of bm25s whose commonest words are left out ("english"), or None.
         Raises:
             ValueError: an argument is out of range.
+            ImportError: the extra `bm25` is not installed.
         """
         _check(method, k1, b)
-        import bm25s
         from scipy import sparse
 
+        bm25s = need("bm25s", extra="bm25", why="BM25")
         tokens = _tokens(texts, stemmer, stopwords)
         vocabulary = {word: row for row, word in enumerate(sorted({word for line in tokens for word in line}))}
         if not vocabulary:
@@ -155,12 +157,10 @@ class Bm25Index:
 
 
 def _tokens(texts: Sequence[str], stemmer: str | None, stopwords: str | None) -> list[list[str]]:
-    import bm25s
-
+    bm25s = need("bm25s", extra="bm25", why="BM25")
     stem = None
     if stemmer is not None:
-        import Stemmer as snowball
-
+        snowball = need("Stemmer", extra="bm25", why="stemming")
         if stemmer not in snowball.algorithms():
             known = ", ".join(snowball.algorithms())
             raise ValueError(f"Bm25Index: stemmer must be None or one of {known}; got {stemmer!r}")

@@ -14,6 +14,7 @@ from litotes.data.anchors import normalise
 from litotes.data.collection import Collection
 from litotes.evidence import check, doubt
 from litotes.evidence.table import codes
+from litotes.extras import need
 from litotes.spelling import spell
 from litotes.vetting.lines import at_rows, check_collection, pairs_of
 
@@ -116,11 +117,11 @@ class _Signatures:
         return out
 
     def _sign(self, rows: np.ndarray) -> None:
-        from datasketch import MinHash
+        datasketch = need("datasketch", extra="duplicates", why="NearDuplicate")
 
         for row in rows[self.place[rows] < 0]:
             values = _hashes(normalise(self.texts[row]), self.shingle)
-            signature = MinHash(self.permutations, seed=self.seed, hashfunc=int)
+            signature = datasketch.MinHash(self.permutations, seed=self.seed, hashfunc=int)
             signature.update_batch(values.tolist())
             self.place[row] = len(self.made)
             self.made.append(signature.hashvalues)
