@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,17 @@ def test_every_command_that_the_readme_shows_exists() -> None:
     makefile = (README.parent / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", README.read_text(encoding="utf-8"), re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_every_line_of_the_readme_that_is_a_command_parses() -> None:
+    from typer.main import get_command
+
+    from litotes.cli.app import app
+
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    blocks = re.findall(r"```sh\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith("litotes ")]
+    assert len(lines) >= 4
+    for line in lines:
+        _, name, *words = shlex.split(line, comments=True)
+        commands[name].make_context(name, words)

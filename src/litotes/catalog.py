@@ -277,16 +277,37 @@ def entries(stage: Stage | None = None, scale: Scale | None = None) -> list[Entr
     return [entry for entry in ENTRIES if stage in (None, entry.stage) and scale in (None, entry.scale)]
 
 
-def entry(name: str) -> Entry:
-    """The entry of this name. Raises ValueError that names the nearest ones."""
-    import difflib
-
+def entry(name: str, *, stage: Stage | None = None, scale: Scale | None = None) -> Entry:
+    """The entry of this name. Raises ValueError that names the nearest ones, of this stage and scale if given."""
     names = [entry.name for entry in ENTRIES]
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
-        raise ValueError(f"no part is called {name!r}; {hint}")
+        there = [entry.name for entry in entries(stage, scale)]
+        raise ValueError(f"no part is called {name!r}; {nearest(name, there)}")
     return ENTRIES[names.index(name)]
+
+
+def nearest(name: str, there: list[str]) -> str:
+    """What an error says about a name that is not there: the nearest ones, or all."""
+    import difflib
+
+    near = difflib.get_close_matches(name, there, n=3)
+    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(there) or 'none'}"
+
+
+def call(name: str, kind: type) -> str:
+    """How a part is called: its arguments with their defaults, as a spelling has them."""
+    arguments = []
+    there = list(inspect.signature(kind).parameters.values())
+    if any(argument.kind is argument.VAR_KEYWORD for argument in there):
+        there = []  # a torch module without a constructor of its own inherits (*args, **kwargs)
+    for argument in there:
+        if argument.kind is argument.VAR_POSITIONAL:
+            arguments.append(f"{argument.name}, ...")
+        elif argument.default is argument.empty:
+            arguments.append(argument.name)
+        else:
+            arguments.append(f"{argument.name}={argument.default}")
+    return f"{name}({', '.join(arguments)})"
 
 
 def parse(text: str, *, stage: Stage | None = None, scale: Scale | None = None) -> Any:
@@ -299,7 +320,7 @@ def parse(text: str, *, stage: Stage | None = None, scale: Scale | None = None) 
     """
     spelled = read(text)
     if spelled.name != "chain":
-        there = entry(spelled.name)
+        there = entry(spelled.name, stage=stage, scale=scale)
         if (stage and there.stage != stage) or (scale and there.scale != scale):
             wanted = " ".join(filter(None, (stage, f"at {scale} scale" if scale else None)))
             raise ValueError(f"{spelled.name} is a {there.stage} at {there.scale} scale, expected a {wanted}")
@@ -330,8 +351,11 @@ def _build(value: Any) -> Any:
     allowed = [name for name, p in signature.parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     for name in named:
         if name not in allowed:
-            raise ValueError(f"{value.name} has no argument {name!r}; it has {', '.join(allowed) or 'none'}")
+            near = f"{nearest(name, allowed)} " if allowed else ""
+            raise ValueError(f"{value.name} has no argument {name!r}; {near}It is called as {call(value.name, kind)}")
     try:
         return kind(*spread, **named)
     except TypeError as error:
-        raise ValueError(f"{value.name}: {error}; it is called as {value.name}{signature}") from None
+        said = ", ".join([*map(str, spread), *(f"{name}={item!r}" for name, item in named.items())])
+        usual = call(value.name, kind)
+        raise ValueError(f"{value.name}({said}) cannot be built: {error}; it is called as {usual}") from None

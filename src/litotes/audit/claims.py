@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib.util
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from litotes.atomic import read_json, write_json
+from litotes.atomic import atomic_path, read_json, write_json
 from litotes.audit.significance import Interval, benjamini_hochberg, paired_t_interval, verdict
 
 METHOD = "two-sided 95 % paired t interval over seeds"
@@ -49,8 +50,12 @@ class Claim:
             raise ValueError(f"Claim: direction must be 'higher' or 'lower', got {self.direction!r}")
         if not self.minutes > 0:
             raise ValueError(f"Claim: minutes must be > 0, got {self.minutes!r}")
-        if not self.beats or "treated" in self.beats:
-            raise ValueError(f"Claim: beats must name arms beside treated, got {self.beats!r}")
+        arms = self.beats if isinstance(self.beats, tuple) else ()  # a text would be taken for its letters
+        if not arms or "treated" in arms or len(set(arms)) < len(arms):
+            raise ValueError(f"Claim: beats must be a tuple of different arms beside treated, got {self.beats!r}")
+        for name in ("claim", "metric", "data"):
+            if not getattr(self, name).strip():
+                raise ValueError(f"Claim: {name} must say something, got {getattr(self, name)!r}")
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ class Result:
             "effect": effect.value,
             "interval": [effect.low, effect.high],
             "contrasts": {arm: {"effect": i.value, "interval": [i.low, i.high]} for arm, i in self.contrasts.items()},
-            "p": p_value(self.values, claim),
+            "p": p_value(self.values, claim),  # of all contrasts together
             "method": METHOD,
             "seeds": self.seeds,
             "verdict": self.verdict,
@@ -105,16 +110,30 @@ def find_claims(folder: str | Path) -> dict[str, Path]:
 
 
 def load_claim(path: str | Path) -> tuple[Claim, ModuleType]:
-    """A claim file: its header and its module. Raises ValueError where CLAIM or run is missing."""
+    """A claim file: its header and its module.
+
+    While it loads, and only then, the folder above its own stands last on `sys.path`: `from claims.worlds import ...`
+    finds what claims share, and no other import comes out differently.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no Python, fails as it is loaded, or CLAIM or run is missing; the file is named.
+    """
     path = Path(path).resolve()
-    root = str(path.parent.parent)
-    if root not in sys.path:  # claims share small worlds: `from claims.worlds import ...`
-        sys.path.insert(0, root)
-    spec = importlib.util.spec_from_file_location(f"litotes_claim_{path.stem}", path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no claim at {path}")
+    name = f"litotes_claim_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ValueError(f"{path}: cannot be loaded as Python")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[name] = module  # dataclasses in the file look their module up
+    try:
+        with _last_on_path(str(path.parent.parent)):
+            spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise ValueError(f"{path}: {type(error).__name__}: {error}") from error
     claim = getattr(module, "CLAIM", None)
     if not isinstance(claim, Claim) or not callable(getattr(module, "run", None)):
         raise ValueError(f"{path}: a claim file holds CLAIM = Claim(...) and a function run(seed)")
@@ -125,44 +144,54 @@ def run_claim(path: str | Path, seeds: Iterable[int]) -> Result:
     """Run a claim under every seed.
 
     Raises:
-        ValueError: fewer than 2 seeds, or `run` does not give finite numbers for treated and every arm to beat.
+        ValueError: fewer than 2 seeds, one of them twice, or `run` does not give finite numbers for treated and every
+            arm to beat. What `run` itself raises passes through.
     """
     seeds = list(seeds)
-    if len(seeds) < 2:
-        raise ValueError(f"run_claim: an interval over seeds needs at least 2, got {len(seeds)}")
+    if len(seeds) < 2 or len(set(seeds)) < len(seeds):
+        raise ValueError(f"run_claim: an interval over seeds needs at least 2 different ones, got {seeds}")
     claim, module = load_claim(path)
     name = Path(path).stem.replace("_", "-")
     start = time.perf_counter()
     values = []
     for seed in seeds:
-        gives = {key: float(value) for key, value in module.run(seed).items()}
-        missing = {"treated", *claim.beats} - gives.keys()
-        if missing or not np.isfinite(list(gives.values())).all():
-            raise ValueError(f"{path}: run({seed}) must give finite numbers, {sorted(missing) or 'all'}; got {gives}")
-        values.append(gives)
+        with _last_on_path(str(Path(path).resolve().parent.parent)):
+            gives = module.run(seed)
+        values.append(_checked(gives, claim, f"{path}: run({seed})"))
     contrasts = {arm: paired_t_interval([v["treated"] - v[arm] for v in values]) for arm in claim.beats}
     return Result(name, claim, seeds, values, round(time.perf_counter() - start, 1), contrasts)
 
 
 def p_value(values: list[dict[str, float]], claim: Claim) -> float:
-    """Two-sided p of the paired t test of treated against the first arm to beat; equal differences give 0 or 1."""
+    """Two-sided p of the paired t test of treated against each arm to beat: the largest, for all must be beaten.
+
+    Differences that are the same under every seed give 0, or 1 where they are 0: what their interval of width 0 says.
+    """
     from scipy import stats
 
-    differences = np.array([v["treated"] - v[claim.beats[0]] for v in values])
-    if np.ptp(differences) == 0:
-        return 0.0 if differences[0] else 1.0
-    return float(stats.ttest_1samp(differences, 0).pvalue)
+    found = []
+    for arm in claim.beats:
+        differences = np.array([v["treated"] - v[arm] for v in values])
+        if np.ptp(differences) > 0 and differences.var(ddof=1) > 0:  # a tiny spread underflows to no variance
+            found.append(float(stats.ttest_1samp(differences, 0).pvalue))
+        else:
+            found.append(0.0 if differences.mean() else 1.0)
+    return max(found)
 
 
 def update_board(folder: str | Path, results: Iterable[Result]) -> list[dict[str, Any]]:
     """Put results on the board: `board.json` and `board.md` in `folder`; lines of other claims stay."""
     folder = Path(folder)
     file = folder / "board.json"
-    lines = {line["name"]: line for line in (read_json(file) if file.exists() else [])}
+    try:
+        lines = {line["name"]: line for line in (read_json(file) if file.exists() else [])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file}: not a claims board, or damaged ({error!r})") from None
     lines |= {result.name: result.as_board() for result in results}
     board = [lines[name] for name in sorted(lines)]
     write_json(file, board)
-    (folder / "board.md").write_text(board_markdown(board), encoding="utf-8")
+    with atomic_path(folder / "board.md") as temporary:
+        temporary.write_text(board_markdown(board), encoding="utf-8")
     return board
 
 
@@ -171,9 +200,9 @@ def board_markdown(board: list[dict[str, Any]]) -> str:
     adjusted = benjamini_hochberg([line["p"] for line in board])
     counts = {word: sum(line["verdict"] == word for line in board) for word in ("holds", "not shown", "reversed")}
     rows = [
-        f"| {line['name']} | {line['claim']} | {line['metric']} | {line['effect']:+.4f} "
+        f"| {line['name']} | {_cell(line['claim'])} | {_cell(line['metric'])} | {line['effect']:+.4f} "
         f"[{line['interval'][0]:+.4f}, {line['interval'][1]:+.4f}] | {len(line['seeds'])} | **{line['verdict']}**"
-        f"{' ✓' if q <= 0.05 else ''} | {line['data']} |"
+        f"{' ✓' if q <= 0.05 and line['verdict'] != 'not shown' else ''} | {_cell(line['data'])} |"
         for line, q in zip(board, adjusted, strict=True)
     ]
     chance = 0.05 * len(board)
@@ -188,7 +217,8 @@ def board_markdown(board: list[dict[str, Any]]) -> str:
             f"If no claim were true, chance alone would give about {chance:.2f} intervals that leave out 0. "
             "✓ = still significant at 5 % after Benjamini and Hochberg.",
             "",
-            f"Effect: treated minus baseline, {METHOD}.",
+            f"Effect: treated minus baseline, {METHOD}. Where a claim names several arms to beat, it holds only",
+            "if each of these contrasts holds, and its p value is the largest of theirs.",
             "",
             "| name | claim | metric | effect | seeds | verdict | data |",
             "|---|---|---|---|---|---|---|",
@@ -196,3 +226,34 @@ def board_markdown(board: list[dict[str, Any]]) -> str:
             "",
         ]
     )
+
+
+def _checked(gives: Any, claim: Claim, who: str) -> dict[str, float]:
+    """What `run` gave, as finite numbers."""
+    try:
+        numbers = {str(key): float(value) for key, value in gives.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{who} must give a dict of numbers, got {gives!r} ({error})") from None
+    missing = sorted({"treated", *claim.beats} - numbers.keys())
+    if missing:
+        raise ValueError(f"{who} must give {', '.join(missing)} too, got {', '.join(numbers) or 'nothing'}")
+    odd = [key for key, value in numbers.items() if not np.isfinite(value)]
+    if odd:
+        raise ValueError(f"{who} must give finite numbers, got {odd[0]} = {numbers[odd[0]]}")
+    return numbers
+
+
+def _cell(text: str) -> str:
+    """A text inside a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+@contextmanager
+def _last_on_path(folder: str) -> Iterator[None]:
+    sys.path.append(folder)
+    try:
+        yield
+    finally:
+        sys.path.reverse()
+        sys.path.remove(folder)  # the last of that name: what stood there before stays
+        sys.path.reverse()

@@ -32,13 +32,13 @@ class _Estimate(_Record):
 
 
 class Change(_Estimate):
-    """Difference against zero-shot; `p` of the paired randomisation test."""
+    """Difference against the baseline (the first untrained arm, if any); `p` of the paired randomisation test."""
 
     p: Share | None = None
 
 
 class Metric(_Estimate):
-    """One measure of one arm; `change` is null for the zero-shot arm."""
+    """One measure of one arm; `change` is null for the baseline."""
 
     change: Change | None = None
 
@@ -110,8 +110,9 @@ class Relation(_Record):
 
 
 class Truth(_Record):
-    """Vetting against the collection's own ground truth."""
+    """Vetting against the collection's own ground truth. `base`: what rejecting at random would reach as precision."""
 
+    base: Share | None = None
     precision: Share | None
     precision_interval: LowHigh | None = None
     recall: Share | None

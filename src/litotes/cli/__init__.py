@@ -7,18 +7,12 @@ import sys
 
 
 def main() -> None:
-    """Entry point of `litotes`: a fault of the user's data is a message, not a traceback."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # our own bars say what is happening
-    from litotes.cli.app import app
-
+    """Entry point of `litotes`."""
+    for library in ("HF_HUB", "HF_DATASETS"):  # our own bars say what is happening
+        os.environ.setdefault(f"{library}_DISABLE_PROGRESS_BARS", "1")
     try:
+        from litotes.cli.app import app
+
         app()
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on where this one stopped", file=sys.stderr)
+    except KeyboardInterrupt:  # before a command runs; a command's own is told in faults.py
         sys.exit(130)
-    except (ValueError, FileNotFoundError, FileExistsError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:  # a full disk, a missing right: what was finished is kept
-        print(f"error: {error}; finished parts are kept, the same command goes on", file=sys.stderr)
-        sys.exit(2)

@@ -8,9 +8,11 @@ import typer
 
 import litotes
 from litotes.cli import catalog, claims, convert, evaluate, mine, report, run, train, vet
+from litotes.cli.faults import Told
 
 app = typer.Typer(
     name="litotes",
+    cls=Told,
     help="Learning from negatives: find, make, vet, batch, apply and audit negative examples.",
     epilog="Every command has examples: litotes mine --help. A whole experiment: litotes run recipes/default.toml",
     no_args_is_help=True,

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from litotes.cli import given
+
 
 def add(app: typer.Typer) -> None:
     app.command("list", epilog="[bold]Examples[/bold]\n\n  litotes list\n\n  litotes list --stage vetter --scale disk")(
@@ -17,30 +19,28 @@ def add(app: typer.Typer) -> None:
 def list_(
     stage: Annotated[str | None, typer.Option(help="source, vetter, scorer, objective or temperature.")] = None,
     scale: Annotated[str | None, typer.Option(help="disk or tensor.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    json: given.Json = False,
 ) -> None:
     """The catalogue: every part by its short name."""
-    from litotes import catalog
-    from litotes.cli.say import say
+    from typing import get_args
 
+    from litotes import catalog
+    from litotes.cli.say import say, table
+
+    for flag, value, kinds in (("--stage", stage, catalog.Stage), ("--scale", scale, catalog.Scale)):
+        if value is not None:
+            given.one_of(flag, value, get_args(kinds))
     found = catalog.entries(stage, scale)  # type: ignore[arg-type]
     if json:
         say([_entry(entry) for entry in found])
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("name", "stage", "scale", "what it does"):
-        table.add_column(name, no_wrap=name != "what it does")
-    for entry in found:
-        table.add_row(entry.name, entry.stage, entry.scale, entry.summary)
-    Console().print(table)
+    lines = [(entry.name, entry.stage, entry.scale, entry.summary) for entry in found]
+    table(("name", "stage", "scale", "what it does"), lines)
 
 
 def show(
     name: Annotated[str, typer.Argument(help="Short name of a part.")],
-    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    json: given.Json = False,
 ) -> None:
     """One part: what it does, its arguments, its papers, where it plugs in."""
     import inspect
@@ -50,23 +50,15 @@ def show(
 
     entry = catalog.entry(name)
     kind = entry.load()
-    arguments = [str(p) for p in inspect.signature(kind).parameters.values()]
+    call = catalog.call(entry.name, kind)
     text = inspect.getdoc(kind) or ""
     if json:
-        say({**_entry(entry), "arguments": arguments, "doc": text})
+        say({**_entry(entry), "call": call, "doc": text})
         return
-    call = f"{entry.name}({', '.join(arguments)})"
-    rows(
-        {
-            "part": call,
-            "stage": f"{entry.stage}, {entry.scale} scale",
-            "class": entry.target,
-            "plugs into": entry.plugs_into,
-        }
-    )
-    for paper in entry.papers:
-        rows({"paper": paper})
-    typer.echo(f"\n{text}")
+    papers = {f"paper {i}" if i > 1 else "paper": paper for i, paper in enumerate(entry.papers, 1)}
+    where = {"stage": f"{entry.stage}, {entry.scale} scale", "class": entry.target, "plugs into": entry.plugs_into}
+    rows(where | papers, title=call)
+    print(f"\n{text}")
 
 
 def _entry(entry: Any) -> dict[str, Any]:

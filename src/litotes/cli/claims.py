@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from litotes.cli import given
+
 claims = typer.Typer(help="Check papers' claims: run them over seeds, read the board.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Option(help="Folder of claim files.")]
 
@@ -28,7 +30,7 @@ def run(
     first: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
     folder: Folder = Path("claims"),
     write: Annotated[bool, typer.Option(help="Put the results on the board.")] = True,
-    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    json: given.Json = False,
 ) -> None:
     """Run claims and print the paired difference with its interval and the verdict."""
     from litotes.audit.claims import find_claims, run_claim, update_board
@@ -38,9 +40,8 @@ def run(
     wanted = list(there) if all_ else list(names or [])
     if not wanted:
         raise ValueError(f"name a claim or say --all; in {folder} there are {', '.join(there) or 'none'}")
-    unknown = [name for name in wanted if name not in there]
-    if unknown:
-        raise ValueError(f"no claim {unknown[0]!r} in {folder}; there are {', '.join(there) or 'none'}")
+    for name in wanted:
+        given.one_of("the claim", name, there)
     lines = []
     for name in wanted:
         result = run_claim(there[name], range(first, first + seeds))
@@ -55,7 +56,7 @@ def run(
 
 def board(
     folder: Folder = Path("claims"),
-    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    json: given.Json = False,
 ) -> None:
     """Print the board."""
     from litotes.atomic import read_json
@@ -72,23 +73,17 @@ def board(
 
 
 def _show(lines: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from rich import box
 
-    table = Table(show_lines=True)
-    for column in ("claim", "metric", "effect", "seeds", "verdict", "seconds"):
-        table.add_column(column)
+    from litotes.cli.say import table
+
+    shown = []
     for line in lines:
         contrasts = [
-            f"{c['effect']:+.4f} [{c['interval'][0]:+.4f}, {c['interval'][1]:+.4f}] vs {arm}"
+            f"{c['effect']:+.4f} [{c['interval'][0]:+.4f}, {c['interval'][1]:+.4f}]\nagainst {arm}"
             for arm, c in line["contrasts"].items()
         ]
-        table.add_row(
-            f"[bold]{line['name']}[/bold]\n{line['claim']}",
-            line["metric"],
-            "\n".join(contrasts),
-            str(len(line["seeds"])),
-            line["verdict"],
-            f"{line['seconds']:.0f}",
-        )
-    Console().print(table)
+        what = f"{line['name']} ({line['metric']}, {len(line['seeds'])} seeds, {line['seconds']:.0f} s)"
+        shown.append((f"{what}\n{line['claim']}", "\n".join(contrasts), line["verdict"]))
+    looks = {"box": box.HORIZONTALS, "show_lines": True}
+    table(("claim", "effect, 95 % interval", "verdict"), shown, wrap=0, **looks)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from litotes.cli import given
+from litotes.errors import BadInput
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -42,6 +43,8 @@ def evaluate(
     corpus: given.Corpus = None,
     queries: given.Queries = None,
     qrels: given.Qrels = None,
+    anchor_column: given.AnchorColumn = None,
+    positive_column: given.PositiveColumn = None,
     query_prompt: given.QueryPrompt = None,
     document_prompt: given.DocumentPrompt = None,
     cache: given.Cache = None,
@@ -53,8 +56,19 @@ def evaluate(
     from litotes.audit.significance import bootstrap_difference, bootstrap_mean, sign_flip_test
     from litotes.cli.say import say
 
-    data = given.collection_of(collection, corpus=corpus, queries=queries, qrels=qrels, skip_bad=skip_bad)
+    data = given.collection_of(
+        collection,
+        corpus=corpus,
+        queries=queries,
+        qrels=qrels,
+        anchor=anchor_column,
+        positive=positive_column,
+        skip_bad=skip_bad,
+    )
     measures = tuple(measure or MEASURES)
+    _check(data, split, measures, depth)
+    if run is not None:
+        _check_ids(data)
     prompts = {"query_prompt": query_prompt, "document_prompt": document_prompt, "cache": cache}
     mine, ranking = _evaluated(data, model, split, measures, depth, prompts)
     other = _evaluated(data, baseline, split, measures, depth, prompts)[0] if baseline else None
@@ -80,6 +94,25 @@ def evaluate(
         say({**about, "measures": figures})
         return
     _show(about, figures)
+
+
+def _check(data: Any, split: str, measures: tuple[str, ...], depth: int) -> None:
+    """Judge a ranking of nothing: measures, depth and judgements are refused before a model is loaded."""
+    import numpy as np
+
+    from litotes.audit.retrieval import Ranking
+    from litotes.audit.retrieval import evaluate as judge
+
+    nothing = Ranking(np.empty(0, np.int32), np.empty((0, min(depth, len(data.corpus))), np.int32))
+    judge(nothing, data, split, measures)
+
+
+def _check_ids(data: Any) -> None:
+    """A TREC run is columns with blanks between them: no id may hold one."""
+    for side in (data.queries, data.corpus):
+        for row, name in enumerate(side["id"].to_pylist(), 1):
+            if name.split() != [name]:
+                raise BadInput(f"{name!r}", "an id without white space, for --run", line=row, field="id")
 
 
 def _evaluated(
@@ -115,25 +148,18 @@ def _write_run(path: Path, data: Any, ranking: Any) -> None:
 
 
 def _show(about: dict[str, Any], figures: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from litotes.cli.say import table
 
-    table = Table(
-        title=f"{about['collection']}, {about['split']}: {about['model']}", caption="95 % bootstrap over queries"
-    )
-    for column in (
-        "measure",
-        "value",
-        "interval",
-        *(("change", "interval of the change", "p") if about["baseline"] else ()),
-    ):
-        table.add_column(column, justify="left" if column == "measure" else "right")
+    against = f" against {about['baseline']}" if about["baseline"] else ""
+    left_out, unanswered = about["without_positives"], about["unanswered"]
+    print(f"{about['collection']}, {about['split']}: {about['model']}{against}")
+    print(f"{about['queries']:,} queries; {left_out:,} left out without a positive; {unanswered:,} without a hit\n")
+    columns = ["measure", "value", "95 % interval", *(["change", "95 % interval", "p"] if against else [])]
+    lines = []
     for name, figure in figures.items():
-        row = [name, f"{figure['value']:.4f}", "{:.4f} to {:.4f}".format(*figure["interval"])]
+        line = [name, f"{figure['value']:.4f}", "{:.4f} to {:.4f}".format(*figure["interval"])]
         if figure["change"]:
             change = figure["change"]
-            row += [f"{change['value']:+.4f}", "{:+.4f} to {:+.4f}".format(*change["interval"]), f"{change['p']:.4f}"]
-        table.add_row(*row)
-    Console().print(table)
-    left_out, unanswered = about["without_positives"], about["unanswered"]
-    typer.echo(f"{about['queries']:,} queries; {left_out} left out without a positive; {unanswered} without a hit")
+            line += [f"{change['value']:+.4f}", "{:+.4f} to {:+.4f}".format(*change["interval"]), f"{change['p']:.4f}"]
+        lines.append(line)
+    table(columns, lines, wrap=0)

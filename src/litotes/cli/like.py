@@ -2,71 +2,91 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from litotes.cli import given
 
 _COUNT = {
     "sentence-transformers": "num_negatives",
     "flagembedding": "negative_number",
     "nemo": "hard_negatives_to_mine",
 }
+_ENDINGS = {
+    "sentence-transformers": (".jsonl", ".parquet"),
+    "flagembedding": (".jsonl", ".json"),
+    "nemo": (".json",),
+}
 
 
-def mine_like(
-    name: str,
-    options: list[str],
-    data: Any,
-    split: str,
-    encoder: Any,
-    vectors: dict[str, Any],
-    *,
-    n: int | None,
-    seed: int,
-    out: Path,
-    layout: str,
-    scores: bool,
-    to_out: Path | None,
-    cache: Path | None,
-    json: bool,
-) -> None:
-    """Mine as `name` does, in float32; write the evidence that was looked at, and the rows that miner would write."""
-    from litotes.cli.say import rows, say
-    from litotes.evidence import Evidence
-    from litotes.mining.presets import like
-    from litotes.search.space import Space
-    from litotes.vetting.guide import space_of
+@dataclass(frozen=True)
+class Like:
+    """Another miner's choice, checked as far as it can be without data.
 
-    chosen = dict(_option(text) for text in options)
-    if n is not None and name in _COUNT:
-        chosen[_COUNT[name]] = n
-    if name != "nemo":
-        chosen.setdefault("seed", seed)
-    preset = like(name, chosen)
-    if vectors:
-        space = Space(vectors["query_vectors"], vectors["corpus_vectors"], name="vectors")
-    elif encoder is not None:
-        space = space_of(encoder, data.query_texts(), data.document_texts(), cache)
-    else:
-        raise ValueError("--like needs a model or vectors: none of these miners works with BM25")
-    selection = preset.mine(data, split, space)
-    Evidence.of(out, selection.evidence, fingerprints={"collection": data.fingerprint()})
-    target = to_out or out.with_suffix(".json" if name == "nemo" else ".jsonl")
-    counts: dict[str, Any] = {"preset": str(preset), "evidence": str(out), "anchors": len(selection.query)}
-    counts["anchors with fewer negatives than asked"] = selection.short
-    if name == "sentence-transformers":
-        made = selection.rows(layout, scores)  # type: ignore[arg-type]
-        _write_rows(made.table, target)
-        counts |= {"rows": len(made.table), "pairs left out for want of negatives, as there": made.dropped}
-    else:
-        written = _write_chosen(selection, data, target, name, split)
-        counts |= {"rows": written.rows, **{f"lost: {reason}": count for reason, count in written.lost.items()}}
-        if selection.filled.any():
-            counts["random padding among the negatives"] = int(selection.filled.sum())
-    counts["training file"] = str(target)
-    if json:
-        say(counts)
-    else:
-        rows(counts, title=f"mined {data.name}, {split}, like {name}")
+    `preset`: what `litotes.mining.like` gives; `target`: the training file, in that miner's format.
+    """
+
+    name: str
+    preset: Any
+    out: Path
+    target: Path
+
+    @classmethod
+    def of(
+        cls, name: str, options: list[str], *, n: int | None, seed: int, out: Path, to_out: Path | None, overwrite: bool
+    ) -> Like:
+        """Raises ValueError or FileExistsError for what cannot be done, before anything is."""
+        from litotes.mining import like
+
+        given.one_of("--like", name, _COUNT)
+        chosen = dict(_option(text) for text in options)
+        if n is not None:
+            chosen[_COUNT[name]] = n
+        if name != "nemo":
+            chosen.setdefault("seed", seed)
+        try:
+            preset = like(name, chosen)
+        except TypeError as error:  # a word where a number belongs
+            raise ValueError(f"--like-option: {name}: {error}") from None
+        target = to_out or out.with_name(out.name.removesuffix(".parquet") + _ENDINGS[name][0])
+        if target.suffix not in _ENDINGS[name]:
+            raise ValueError(f"--to-out {target}: the ending is {' or '.join(_ENDINGS[name])} with --like {name}")
+        if target.resolve() == out.resolve():
+            raise ValueError(f"--to-out {target}: the evidence goes there")
+        if target.exists() and not overwrite:
+            raise FileExistsError(f"{target} exists; choose another --to-out, or say --overwrite")
+        if out.exists():
+            raise FileExistsError(f"{out} exists; choose another --out, or delete it")
+        return cls(name, preset, out, target)
+
+    def mine(
+        self, data: Any, split: str, encoder: Any, space: Any, *, layout: str, scores: bool, cache: Path | None
+    ) -> dict[str, Any]:
+        """Mine as that miner does; write the rows it would write, and the evidence that was looked at."""
+        from litotes.evidence import Evidence
+        from litotes.vetting.guide import space_of
+
+        if space is None:
+            space = space_of(encoder, data.query_texts(), data.document_texts(), cache)
+        selection = self.preset.mine(data, split, space)
+        counts: dict[str, Any] = {
+            "like": str(self.preset),
+            "evidence": str(self.out),
+            "training file": str(self.target),
+        }
+        counts |= {"anchors": len(selection.query), "anchors with fewer negatives than asked": selection.short}
+        if self.name == "sentence-transformers":
+            made = selection.rows(layout, scores)
+            _write_rows(made.table, self.target)
+            counts |= {"rows": len(made.table), "pairs left out for want of negatives, as there": made.dropped}
+        else:
+            written = _write_chosen(selection, data, self.target, self.name, split)
+            counts |= {"rows": written.rows, "lost": dict(written.lost)}
+            if selection.filled.any():
+                counts["random padding among the negatives"] = int(selection.filled.sum())
+        Evidence.of(self.out, selection.evidence, fingerprints={"collection": data.fingerprint()})
+        return counts
 
 
 def _write_rows(table: Any, target: Path) -> None:
@@ -77,14 +97,12 @@ def _write_rows(table: Any, target: Path) -> None:
             import pyarrow.parquet as pq
 
             pq.write_table(table, temporary)
-        elif target.suffix == ".jsonl":
+        else:
             import json
 
             with open(temporary, "w", encoding="utf-8") as file:
                 for row in table.to_pylist():
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        else:
-            raise ValueError(f"--to-out {str(target)!r}: the rows of this preset go to .jsonl or .parquet")
 
 
 def _write_chosen(selection: Any, data: Any, target: Path, name: str, split: str) -> Any:
@@ -108,15 +126,17 @@ def _write_chosen(selection: Any, data: Any, target: Path, name: str, split: str
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "chosen.parquet"
         Evidence.of(place, kept)
-        return convert(place, target, source_format="evidence", target_format=name, collection=data, split=split)
+        return convert(
+            place, target, source_format="evidence", target_format=name, collection=data, split=split, overwrite=True
+        )
 
 
 def _option(text: str) -> tuple[str, Any]:
     import ast
 
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"--like-option {text!r}: expected name=value")
+    name, value = given.option("--like-option", text)
+    if value.lower() in ("true", "false", "none"):
+        value = value.capitalize()
     try:
         return name, ast.literal_eval(value)
     except (ValueError, SyntaxError):

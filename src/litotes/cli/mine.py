@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from litotes.cli import given
+from litotes.cli.say import tell
 
 EXAMPLES = """
 [bold]Examples[/bold]
+
+  litotes mine DATA/scifact --no-model --to sentence-transformers --n 3 --out evidence
 
   litotes mine --corpus corpus.jsonl --queries queries.jsonl --qrels qrels/train.tsv --out evidence.parquet
 
@@ -32,6 +34,7 @@ def add(app: typer.Typer) -> None:
 
 
 def mine(
+    ctx: typer.Context,
     collection: Annotated[
         str | None, typer.Argument(help="A BEIR folder, a file of pairs, wordnet[:N], hf://owner/name[:config].")
     ] = None,
@@ -56,10 +59,17 @@ def mine(
     corpus_vectors: Annotated[Path | None, typer.Option(help="Vectors you have: .npy (+ ids file) or Parquet.")] = None,
     query_ids: Annotated[Path | None, typer.Option(help="Ids of the .npy rows, .txt or .json.")] = None,
     corpus_ids: Annotated[Path | None, typer.Option(help="Ids of the .npy rows, .txt or .json.")] = None,
+    similarity: Annotated[str, typer.Option(help="How given vectors compare: cosine, dot or l2.")] = "cosine",
     to: Annotated[
-        str | None, typer.Option(help="Also write a training format (litotes convert --formats lists them).")
+        str | None,
+        typer.Option(
+            help="Also write a training format: sentence-transformers (its triplets), flagembedding, tevatron, ...; "
+            "litotes convert --formats lists them."
+        ),
     ] = None,
-    to_out: Annotated[Path | None, typer.Option(help="Where that goes; default: beside the evidence.")] = None,
+    to_out: Annotated[
+        Path | None, typer.Option(help="Where the training format goes; default: beside the evidence.")
+    ] = None,
     n: Annotated[
         int | None, typer.Option(min=1, help="Negatives per anchor in the training format; default: 5.")
     ] = None,
@@ -80,10 +90,33 @@ def mine(
     anchor_column: given.AnchorColumn = None,
     positive_column: given.PositiveColumn = None,
     seed: Annotated[int, typer.Option(min=0, help="Of random draws.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a training file that is there.")] = False,
     skip_bad: given.SkipBad = False,
     json: given.Json = False,
 ) -> None:
     """Find negatives for every anchor, score them, doubt the false ones: evidence that is never silently dropped."""
+    _refuse_ignored(ctx, collection, like, to, no_model, no_vet, source, query_vectors, corpus_vectors)
+    given.one_of("--dtype", dtype, given.DTYPES)
+    given.one_of("--similarity", similarity, ("cosine", "dot", "l2"))
+    _refuse_other(out)
+    chosen = sources = vetters = target = None
+    if like is not None:
+        from litotes.cli.like import Like
+
+        given.one_of("--layout", layout, ("triplet", "n-tuple", "labeled-pair", "labeled-list"))
+        chosen = Like.of(like, like_option or [], n=n, seed=seed, out=out, to_out=to_out, overwrite=overwrite)
+    else:
+        from litotes import catalog
+
+        finder = "bm25" if no_model else "dense"
+        spelled = source or [f"{finder}(depth={depth}, skip={skip})"]
+        sources = [catalog.parse(text, stage="source", scale="disk") for text in spelled]
+        wanted = [] if no_vet else (vetter or ["relative_margin(margin=0.05)"])
+        vetters = [catalog.parse(text, stage="vetter", scale="disk") for text in wanted]
+        if to is not None:
+            to = given.format_of("--to", to, "writer")
+            target = _target(out, to, to_out, overwrite)
+
     data = given.collection_of(
         collection,
         corpus=corpus,
@@ -94,58 +127,124 @@ def mine(
         skip_bad=skip_bad,
     )
     split = _split(data, split)
-    if (query_vectors is None) != (corpus_vectors is None):
-        raise ValueError("--query-vectors and --corpus-vectors go together, got one of them")
-    vectors: dict[str, Any] = {}
+    space = encoder = None
     if query_vectors is not None and corpus_vectors is not None:
         from litotes.data.readers import read_vector_pair
+        from litotes.search.space import Space
 
         read = read_vector_pair(data, query_vectors, corpus_vectors, query_ids=query_ids, corpus_ids=corpus_ids)
-        vectors = {"query_vectors": read.queries, "corpus_vectors": read.corpus}
-    encoder = None
-    if not vectors and not no_model:
+        space = Space(read.queries, read.corpus, similarity, "vectors")
+    elif not no_model:
         from litotes.data.encoder import Encoder
 
         # a preset stands for the peer's own rules, and the peers compute in single precision
         precision = "float32" if like else dtype
-        prompts = {"query_prompt": query_prompt, "document_prompt": document_prompt}
-        encoder = Encoder(model, dtype=precision, cache=cache, **prompts)  # type: ignore[arg-type]
-    if like is not None:
-        from litotes.cli.like import mine_like
-
-        mine_like(
-            like,
-            like_option or [],
-            data,
-            split,
-            encoder,
-            vectors,
-            n=n,
-            seed=seed,
-            out=out,
-            layout=layout,
-            scores=scores,
-            to_out=to_out,
-            cache=cache,
-            json=json,
+        encoder = Encoder(
+            model, dtype=precision, cache=cache, query_prompt=query_prompt, document_prompt=document_prompt
         )
+    if chosen is not None:
+        counts = chosen.mine(data, split, encoder, space, layout=layout, scores=scores, cache=cache)
+        tell(counts, json=json, title=f"mined {data.name}, {split}, like {like}")
         return
 
-    from litotes import catalog
-    from litotes.cli.say import say
     from litotes.mining import mine as mine_negatives
 
-    default = f"bm25(depth={depth}, skip={skip})" if no_model and not vectors else f"dense(depth={depth}, skip={skip})"
-    sources = [catalog.parse(text, stage="source", scale="disk") for text in (source or [default])]
-    wanted = [] if no_vet else (vetter or ["relative_margin(margin=0.05)"])
-    vetters = [catalog.parse(text, stage="vetter", scale="disk") for text in wanted]
+    assert sources is not None and vetters is not None
     mining = mine_negatives(
-        data, split, model=encoder, sources=sources, vetters=vetters, out=out, cache=cache, **vectors
+        data, split, model=encoder, space=space, sources=sources, vetters=vetters, out=out, cache=cache
     )
+    counts = _counts(mining, vetters, out, n or 5)
+    written = None
+    if to is not None and target is not None:
+        written = _written(out, target, to, data, split, n or 5, overwrite)
+        counts["training file"] = ", ".join(map(str, written.files))
+        if json:
+            counts |= {"training rows": written.rows, "lost": dict(written.lost), "notes": dict(written.notes)}
+    tell(counts, json=json, title=f"mined {data.name}, {split}")
+    if written is not None and not json:
+        print(written.summary())
+
+
+def _refuse_ignored(
+    ctx: typer.Context,
+    collection: str | None,
+    like: str | None,
+    to: str | None,
+    no_model: bool,
+    no_vet: bool,
+    source: list[str] | None,
+    query_vectors: Path | None,
+    corpus_vectors: Path | None,
+) -> None:
+    """Refuse options that would have no effect beside the others."""
+    if (query_vectors is None) != (corpus_vectors is None):
+        raise ValueError("--query-vectors and --corpus-vectors go together, got one of them")
+    of_model = ("model", "query_prompt", "document_prompt", "dtype")
+    if query_vectors is not None:
+        given.refuse(ctx, (*of_model, "no_model"), "has no meaning where vectors are given")
+    else:
+        given.refuse(ctx, ("query_ids", "corpus_ids", "similarity"), "needs --query-vectors and --corpus-vectors")
+    if no_model:
+        given.refuse(ctx, of_model, "has no meaning with --no-model")
+    if no_vet:
+        given.refuse(ctx, ("vetter",), "has no meaning with --no-vet")
+    if source:
+        given.refuse(ctx, ("depth", "skip"), "is for the default source; say it in --source, as in dense(depth=50)")
+    if like is None:
+        given.refuse(ctx, ("like_option", "layout", "scores"), "needs --like")
+        if to is None:
+            given.refuse(ctx, ("to_out", "overwrite"), "needs --to or --like")
+    else:
+        ours = ("source", "depth", "skip", "vetter", "no_vet", "to", "dtype")
+        given.refuse(ctx, ours, "has no meaning with --like: that miner's rules hold, see --like-option")
+        given.refuse(ctx, ("no_model",), "has no meaning with --like: none of these miners works with BM25")
+        if like != "sentence-transformers":
+            given.refuse(ctx, ("layout", "scores"), "is for --like sentence-transformers")
+
+
+def _refuse_other(out: Path) -> None:
+    """Refuse a place where something else lies, before any work is done."""
+    from litotes.evidence import Evidence
+
+    if out.is_file() or (out.is_dir() and (out / "manifest.json").exists()):
+        Evidence.open(out)
+    elif out.is_dir() and any(out.iterdir()):
+        raise FileExistsError(f"--out {out}: a folder with other things in it; choose another place")
+
+
+def _target(out: Path, to: str, to_out: Path | None, overwrite: bool) -> Path:
+    """Where the training format goes: an ending it can have, and nothing there."""
+    from litotes.data.formats import FORMATS
+
+    endings = FORMATS[to].extensions
+    if to_out is None:
+        name = out.name.removesuffix(".parquet")
+        to_out = out.with_name(f"{name}-{to}" if endings[0] == "/" else name + endings[0])
+    if not any(to_out.name.endswith(e) if e != "/" else not to_out.suffix for e in endings):
+        shown = ["none (a folder)" if ending == "/" else ending for ending in endings]
+        raise ValueError(f"--to-out {to_out}: the ending of {to} is {' or '.join(shown)}")
+    if to_out.resolve() == out.resolve():
+        raise ValueError(f"--to-out {to_out}: the evidence goes there")
+    if to_out.is_file() and not overwrite:
+        raise FileExistsError(f"{to_out} exists; choose another --to-out, or say --overwrite")
+    if to_out.is_dir() and any(to_out.iterdir()):
+        raise FileExistsError(f"{to_out} exists and is not an empty folder; choose another --to-out")
+    return to_out
+
+
+def _written(out: Path, target: Path, to: str, data: Any, split: str, n: int, overwrite: bool) -> Any:
+    from litotes.data.formats import FORMATS, convert
+
+    takes = FORMATS[to].options("writer")
+    asked: dict[str, Any] = {"negatives": n} if "negatives" in takes else {}
+    return convert(out, target, target_format=to, collection=data, split=split, overwrite=overwrite, **asked)
+
+
+def _counts(mining: Any, vetters: list[Any], out: Path, n: int) -> dict[str, Any]:
     summary = mining.evidence.describe()
-    n = n or 5
-    counts = {
+    return {
         "evidence": str(out),
+        "seconds": {step: round(value, 2) for step, value in mining.seconds.items()},
         "anchors": mining.anchors,
         "resumed": mining.resumed,
         "rows": mining.rows,
@@ -156,30 +255,14 @@ def mine(
         "anchors without a believed negative": summary.short(1),
         f"anchors with fewer than {n}": summary.short(n),
         "copies of positives left out": mining.duplicates,
-        **{f"doubted by {part}": count for part, count in mining.doubted.items()},
-        **{f"anchors that got less from {name}": count for name, count in mining.short.items()},
-        **{f"seconds to {step}": round(value, 2) for step, value in mining.seconds.items()},
+        "doubted by": {name: mining.doubted.get(name, 0) for name in map(str, vetters)},
+        "anchors that got less from": dict(mining.short),
     }
-    written = None
-    if to is not None:
-        from litotes.data.formats import convert
-
-        target = to_out or out.with_suffix(".jsonl")
-        written = convert(out, target, target_format=to, collection=data, split=split, negatives=n)
-        counts["training file"] = ", ".join(map(str, written.files))
-    if json:
-        say(counts)
-        return
-    from litotes.cli.say import rows
-
-    rows(counts, title=f"mined {data.name}, {split}")
-    if written is not None:
-        print(written.summary(), file=sys.stderr)
 
 
 def _split(data: Any, split: str | None) -> str:
     if split is not None:
-        return split
+        return given.one_of("--split", split, data.splits)
     if "train" in data.splits:
         return "train"
     if len(data.splits) == 1:

@@ -53,18 +53,32 @@ def train(
     query_prompt: given.QueryPrompt = None,
     document_prompt: given.DocumentPrompt = None,
     seed: Annotated[int, typer.Option(min=0, help="Of dropout, batches and draws.")] = 0,
+    skip_bad: given.SkipBad = False,
     json: given.Json = False,
 ) -> None:
     """Train a sentence encoder on evidence; doubts count, also where a pair meets by chance in a batch."""
-    from litotes.cli.say import rows, say
+    from litotes import catalog
+    from litotes.cli.say import tell
+    from litotes.evidence import Evidence
     from litotes.training.retriever import train_retriever
 
+    given.one_of("--pick", pick, ("top", "random"))
+    given.one_of("--precision", precision, ("auto", "fp32", "bf16"))
+    catalog.parse(objective)  # a misspelt one is refused before anything is read
+    store = Evidence.open(evidence)
     data = given.collection_of(
-        collection, corpus=corpus, queries=queries, qrels=qrels, anchor=anchor_column, positive=positive_column
+        collection,
+        corpus=corpus,
+        queries=queries,
+        qrels=qrels,
+        anchor=anchor_column,
+        positive=positive_column,
+        skip_bad=skip_bad,
     )
+    given.same_collection(store, data)
     trained = train_retriever(
         model,
-        evidence,
+        store,
         data,
         objective=objective,
         out=out,
@@ -91,7 +105,4 @@ def train(
         "last loss": trained.curve[-1]["loss"] if trained.curve else None,
         **trained.counts,
     }
-    if json:
-        say({**figures, "curve": trained.curve})
-    else:
-        rows(figures)
+    tell(figures | ({"curve": trained.curve} if json else {}), json=json)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from litotes.cli import given
+from litotes.cli.say import remark
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -46,33 +50,43 @@ def vet(
     corpus: given.Corpus = None,
     queries: given.Queries = None,
     qrels: given.Qrels = None,
+    anchor_column: given.AnchorColumn = None,
+    positive_column: given.PositiveColumn = None,
     cache: given.Cache = None,
+    skip_bad: given.SkipBad = False,
     json: given.Json = False,
 ) -> None:
     """Doubt negatives, take doubts back, see why. Without options: count what is there."""
     from litotes import catalog
-    from litotes.cli.say import rows, say
+    from litotes.cli.say import tell
     from litotes.evidence import Evidence, undoubt
     from litotes.mining import vet as let_doubt
 
-    # building the parts first: a misspelt one must not leave half the work done
+    # all that can be wrong is looked at first: a misspelt part must not leave half the work done
     vetters = [catalog.parse(text, stage="vetter", scale="disk") for text in vetter or []]
-    named = collection is not None or corpus is not None
-    data = given.collection_of(collection, corpus=corpus, queries=queries, qrels=qrels) if named else None
+    store = Evidence.open(evidence)
+    there = sorted(store.describe().parts) if undo else []
+    for part in undo or []:
+        given.one_of("--undo", part, there)
+    data: Any = None
+    names = {"corpus": corpus, "queries": queries, "qrels": qrels}
+    if collection is not None or any(names.values()):
+        columns = {"anchor": anchor_column, "positive": positive_column}
+        data = given.collection_of(collection, **names, **columns, skip_bad=skip_bad)  # type: ignore[arg-type]
+        given.same_collection(store, data)
     if (explain is not None or truth) and data is None:
         raise ValueError("--explain and --truth need the collection: litotes vet EVIDENCE COLLECTION --explain QUERY")
-    store = Evidence.open(evidence)
-    if out is not None:
-        store = _copied(store, out)
-    for part in undo or []:
-        if part not in store.describe().parts:
-            there = ", ".join(sorted(store.describe().parts)) or "nobody doubts"
-            raise ValueError(f"--undo {part!r}: no such part; there are: {there}")
-        store.apply(functools.partial(undoubt, part=part))
-    if vetters:
-        let_doubt(store, vetters, data, cache=cache)
-    if explain is not None:
-        _explain(store, data, explain, json)
+    if truth and data.related is None:
+        raise ValueError(f"--truth: the collection {data.name!r} says nothing of what is suspicious (wordnet does)")
+    anchor = None if explain is None else _anchor(data, explain)
+    with _place(store, out) as worked:
+        for part in undo or []:
+            worked.apply(functools.partial(undoubt, part=part))
+        if vetters:
+            let_doubt(worked, vetters, data, cache=cache)
+    store = Evidence.open(out or evidence)
+    if anchor is not None:
+        _explain(store, data, anchor, json)
         return
     summary = store.describe()
     counts: dict[str, Any] = {
@@ -82,65 +96,90 @@ def vet(
         "negatives": summary.negatives,
         "believed negatives": summary.believed,
         "anchors without a believed negative": summary.short(1),
-        **{f"found by {name}": count for name, count in sorted(summary.sources.items())},
-        **{f"doubted by {name}": count for name, count in sorted(summary.parts.items())},
+        "found by": dict(sorted(summary.sources.items())),
+        "doubted by": dict(sorted({**dict.fromkeys(map(str, vetters), 0), **summary.parts}.items())),
     }
     if truth:
-        counts |= _truth(store, data)
-    if json:
-        say(counts)
-    else:
-        rows(counts)
+        counts |= _truth(store, data, json)
+    tell(counts, json=json)
 
 
-def _copied(store: Any, out: Path) -> Any:
-    import pyarrow as pa
-
+@contextmanager
+def _place(store: Any, out: Path | None) -> Iterator[Any]:
+    """The evidence to work on: what is there, or a copy that takes the name `out` when all went well."""
+    if out is None:
+        yield store
+        return
+    from litotes.data.writers.folder import fresh_folder
     from litotes.evidence import Evidence
 
+    if out.exists() and not (out.is_dir() and out.suffix != ".parquet"):
+        raise FileExistsError(f"{out} exists; choose another place")
     if out.suffix == ".parquet":
-        if out.exists():
-            raise FileExistsError(f"{out} exists; choose another place")
-        return store.export(out)
-    copy = Evidence.create(out, fingerprints=store.fingerprints, scorer=store.scorer)
-    for table in store.tables():
-        copy.append(pa.Table.from_batches(table.to_batches()))
-    return copy
+        made = out.with_name(f".{out.stem}.{os.getpid()}.litotes-partial.parquet")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield store.export(made)
+            os.replace(made, out)
+        finally:
+            made.unlink(missing_ok=True)
+    else:
+        with fresh_folder(out) as folder:
+            copy = Evidence.create(folder, fingerprints=store.fingerprints, scorer=store.scorer)
+            for table in store.tables():
+                copy.append(table)
+            yield copy
 
 
-def _explain(store: Any, data: Any, query: str, json: bool) -> None:
+def _anchor(data: Any, query: str) -> str:
+    """The id of the query that is meant, by its id, else by its text as `normalise` compares texts."""
+    from litotes.data.anchors import normalise
+
+    ids, texts = data.queries["id"].to_pylist(), data.queries["text"].to_pylist()
+    if query in ids:
+        return query
+    wanted = normalise(query)
+    same = [name for name, text in zip(ids, texts, strict=True) if normalise(text) == wanted]
+    if not same:
+        import difflib
+
+        near = difflib.get_close_matches(query, [*ids[:10_000], *texts[:10_000]], n=3)
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise ValueError(f"--explain {query!r}: no query has this id or this text{hint}")
+    if len(same) > 1:
+        remark(f"note: {len(same)} queries have this text: {', '.join(same[:8])}; shown is the first")
+    return str(same[0])
+
+
+def _explain(store: Any, data: Any, anchor: str, json: bool) -> None:
     from dataclasses import asdict
-
-    import pyarrow.compute as pc
 
     from litotes.cli.say import say
     from litotes.mining import explain
 
-    if not pc.any(pc.equal(data.queries["id"], query)).as_py():
-        same = data.queries.filter(pc.equal(data.queries["text"], query))
-        if not len(same):
-            raise ValueError(f"--explain {query!r}: no query has this id or this text")
-        query = same["id"][0].as_py()
-    found = explain(store, query, data)
+    found = explain(store, anchor, data)
     if json:
         say([asdict(row) for row in found])
         return
-    row = int(data.query_rows([query])[0])
-    typer.echo(f"{query}  {data.queries['text'][row].as_py()}\n")
+    row = int(data.query_rows([anchor])[0])
+    print(f"{anchor}  {data.queries['text'][row].as_py()}\n")
     for candidate in found:
-        typer.echo(str(candidate))
+        print(candidate)
     if not found:
-        typer.echo("the evidence does not speak of this anchor")
+        print("the evidence does not speak of this anchor")
 
 
-def _truth(store: Any, data: Any) -> dict[str, str]:
+def _truth(store: Any, data: Any, json: bool) -> dict[str, Any]:
+    from dataclasses import asdict
+
     from litotes.audit.vetting_truth import vetting_truth
 
     seen = vetting_truth(store.read(), data)
-    return {
-        "suspicious among all negatives": str(seen.base),
-        "precision: suspicious among the rejected": str(seen.precision),
-        "recall: rejected among the suspicious": str(seen.recall),
-        "suspicious among the believed": str(seen.left),
-        **{f"recall of {name}": str(share) for name, share in seen.relations.items()},
+    shares = {
+        "suspicious among all negatives": seen.base,
+        "precision: suspicious among the rejected": seen.precision,
+        "recall: rejected among the suspicious": seen.recall,
+        "suspicious among the believed": seen.left,
+        **{f"recall of {name}": share for name, share in seen.relations.items()},
     }
+    return {name: asdict(share) if json else str(share) for name, share in shares.items()}

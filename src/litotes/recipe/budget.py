@@ -31,10 +31,11 @@ def project(
     """How many anchors each arm may train on, so that the run ends within `minutes`.
 
     Args:
-        anchors: anchors asked for, times epochs. seconds_per_text: of a training step, measured.
+        anchors: anchors asked for, times `epochs`. seconds_per_text: of a training step, measured.
         texts_per_anchor: arm -> texts that one anchor brings into a step.
         spent: seconds so far. seconds_per_evaluation: measured once, needed once per trained arm.
-    Out: the same number for every arm; never under 100 anchors (`why` then says that the time will not be kept).
+    Out: the same number for every arm: never more than asked, and never under 100 (or all, where fewer are asked for);
+        `why` says it where so many take longer than `minutes`.
     """
     training = anchors * sum(texts_per_anchor.values()) * seconds_per_text
     rest = spent + len(texts_per_anchor) * seconds_per_evaluation
@@ -42,10 +43,13 @@ def project(
     asked = anchors // epochs
     if projected <= allowed:
         return Budget(asked, asked, projected, None)
-    share = max(allowed - rest, 0) / training
-    used = min(max(int(asked * share), FEWEST), asked)
+    fits = int(asked * max(allowed - rest, 0) / training) if training else 0
+    used = min(max(fits, FEWEST), asked)
+    did = f"all arms were shrunk from {asked:,} to {used:,} training anchors" if used < asked else "nothing was shrunk"
     why = (
-        f"all arms were shrunk from {asked} to {used} training anchors: at the measured rate the run as asked would "
-        f"take {projected / 60:.1f} minutes, more than the {minutes:g} of the recipe"
+        f"{did}: at the measured rate the run as asked would take {projected / 60:.1f} minutes, more than the "
+        f"{minutes:g} of the recipe"
     )
+    if used > fits:
+        why += f"; with {used:,} anchors, the fewest an arm is trained on, it takes longer all the same"
     return Budget(asked, used, projected, why)

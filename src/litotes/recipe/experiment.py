@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,7 @@ from litotes.data.collection import Collection
 from litotes.data.encoder import Encoder
 from litotes.data.inference import best_device
 from litotes.data.models import load_model
-from litotes.evidence import Evidence, describe, select
+from litotes.evidence import Evidence, select
 from litotes.mining import mine
 from litotes.recipe.budget import Budget, project
 from litotes.recipe.schema import Arm, Recipe
@@ -50,9 +51,10 @@ class Outcome:
 class Experiment:
     """One recipe, one seed, one folder.
 
+    Task, vectors and budget belong to the seed: each seed has a folder of its own.
+
     Args:
         folder: where everything goes; finished steps found there are not done again.
-        base: length of the task and of the budget are decided for one seed alone.
     """
 
     def __init__(self, recipe: Recipe, folder: str | Path, seed: int):
@@ -60,6 +62,7 @@ class Experiment:
         self.folder = RunFolder(folder)
         self.path = self.folder.path
         self.model = recipe.encoder.model
+        self.vectors = self.path / "vectors"
 
     @cached_property
     def task(self) -> Collection:
@@ -84,12 +87,18 @@ class Experiment:
     @cached_property
     def base(self) -> dict[str, Any]:
         """What every step depends on."""
-        about = {"seed": self.seed, "collection": self.task.fingerprint(), "model": self.encoder.checksum}
-        return {**about, "encoder": self.recipe.encoder.model_dump()}
+        section = self.recipe.collection
+        return {
+            "seed": self.seed,
+            "collection": self.task.fingerprint(),
+            "splits": [section.train_split, section.test_split],
+            "model": self.encoder.checksum,
+            "encoder": self.recipe.encoder.model_dump(),
+        }
 
     def budget(self) -> Budget:
         """The budget that was decided when the run was made."""
-        return Budget(**self.folder.manifest["steps"]["budget"]["gives"])
+        return Budget(**self.folder.gives("budget"))
 
     # -- steps --------------------------------------------------------------------------------------------------
 
@@ -103,10 +112,12 @@ class Experiment:
             sources = [catalog.parse(text, stage="source", scale="disk") for text in arm.sources or []]
             vetters = [catalog.parse(text, stage="vetter", scale="disk") for text in arm.vetters or []]
             split = self.recipe.collection.train_split
-            mining = mine(self.task, split, model=self.encoder, sources=sources, vetters=vetters, out=path)
+            mining = mine(
+                self.task, split, model=self.encoder, sources=sources, vetters=vetters, out=path, cache=self.vectors
+            )
             return {"seconds": dict(mining.seconds), "rows": len(mining.evidence)}
 
-        self.folder.step(f"mine {name}", about, work)
+        self.folder.step(f"mine {name}", about, work, [path])
         return path
 
     def _budget(self, arms: list[Arm], mined: dict[str, Path]) -> Budget:
@@ -118,12 +129,20 @@ class Experiment:
             return Budget(**self.folder.step("budget", {**self.base, "anchors": anchors}, lambda: asdict(budget)))
 
         def work() -> dict[str, Any]:
+            start = time.perf_counter()
             hungriest = max((arm for arm in arms if arm.train), key=lambda arm: arm.negatives or 0)
             scratch = self.path / "probe"
+            for left in (scratch, scratch.with_name("probe.partial")):  # of a probe that was interrupted
+                shutil.rmtree(left, ignore_errors=True)
             probe = self._train(hungriest, mined[hungriest.name], anchors, scratch, max_steps=PROBE_STEPS)
             shutil.rmtree(scratch, ignore_errors=True)
-            spent = sum(step["seconds"] for step in self.folder.manifest["steps"].values())
-            evaluating = self.folder.seconds(f"evaluate {arms[0].name}") if not arms[0].train else 0.0
+            # what this run has used: the folder may hold steps of earlier recipes besides
+            mines = sorted({f"mine {evidence.name}" for evidence in mined.values()})
+            plain = [f"evaluate {arm.name}" for arm in arms if not arm.train][:1]
+            spent = sum(self.folder.seconds(step) for step in [*plain, *mines]) + time.perf_counter() - start
+            # without an untrained arm, mining was the first to encode the texts
+            encoding = sum(self.folder.gives(step)["seconds"]["encode"] for step in mines)
+            evaluating = self.folder.seconds(plain[0]) if plain else encoding
             texts = {arm.name: 2.0 + (arm.negatives or 0) for arm in arms if arm.train}
             return asdict(project(
                 anchors=anchors * self.recipe.train.epochs,
@@ -140,6 +159,7 @@ class Experiment:
             "minutes": self.recipe.minutes,
             "train": self.recipe.train.model_dump(),
             "anchors": anchors,
+            "arms": [_work_of(arm) for arm in arms],
         }
         return Budget(**self.folder.step("budget", about, work))
 
@@ -148,7 +168,7 @@ class Experiment:
             evaluation = self._evaluation(arm.name, self.encoder)
             took = _seconds(0.0, self.folder.seconds(f"evaluate {arm.name}"), 0.0)
             return Outcome(arm, evaluation, took, 0, 0.0, [], None, 0)
-        about = {**self.base, "arm": arm.model_dump(), "train": self.recipe.train.model_dump(), "anchors": budget.used}
+        about = {**self.base, "arm": _work_of(arm), "train": self.recipe.train.model_dump(), "anchors": budget.used}
         place = self.path / "models" / arm.name
 
         def work() -> dict[str, Any]:
@@ -159,13 +179,12 @@ class Experiment:
                 "curve": trained.curve,
             }
 
-        trained = self.folder.step(f"train {arm.name}", about, work)
+        trained = self.folder.step(f"train {arm.name}", about, work, [place])
         evaluation = self._evaluation(arm.name, None, place, about)
-        step = next(name for name in self.folder.manifest["steps"] if name == f"mine {evidence.name}")
         seconds = _seconds(
             self.folder.seconds(f"train {arm.name}"),
             self.folder.seconds(f"evaluate {arm.name}"),
-            self.folder.seconds(step) if arm.sources else 0.0,
+            self.folder.seconds(f"mine {evidence.name}") if arm.sources else 0.0,
         )
         return Outcome(
             arm,
@@ -207,8 +226,24 @@ class Experiment:
         )
 
     def chosen(self, arm: Arm, evidence: Path, anchors: int) -> pa.Table:
-        """The rows an arm trains on: `anchors` of the anchors, each with its positives and chosen negatives."""
-        return select(self.anchors_only(evidence, anchors), arm.negatives or 0, self.recipe.train.pick, self.seed)
+        """The rows an arm trains on: `anchors` of the anchors, each with its positives and chosen negatives.
+
+        Anchors without a believed positive have no training row, and are left out here too.
+        """
+        table = self.anchors_only(evidence, anchors)
+        believed = pc.and_(pc.greater(table["sign"], 0), pc.greater(table["weight"], 0))
+        trained = table.filter(pc.is_in(table["anchor"], value_set=table["anchor"].filter(believed).unique()))
+        return select(trained, arm.negatives or 0, self.recipe.train.pick, self.seed)
+
+    def judged_false(self, chosen: pa.Table) -> np.ndarray:
+        """Per row whether the vetters of the recipe (not of an arm) take its weight away: bool."""
+        for text in self.recipe.vet.vetters:
+            vetter = catalog.parse(text, stage="vetter", scale="disk")
+            if hasattr(vetter, "prepare"):  # then what it reads is encoded once for all arms
+                chosen = vetter.prepare(self.task, self.vectors)(chosen)
+            else:
+                chosen = vetter(chosen, self.task)
+        return chosen["weight"].to_numpy() == 0
 
     def anchors_only(self, evidence: Path, anchors: int) -> pa.Table:
         """All evidence about the first `anchors` training anchors."""
@@ -229,7 +264,8 @@ class Experiment:
                 pq.write_table(pa.table({"query": made.queries, "query_id": made.query_ids, **made.values}), temporary)
             return {"without_positives": made.without_positives, "unanswered": made.unanswered, "depth": made.depth}
 
-        gives = self.folder.step(f"evaluate {name}", {**(about or self.base), "evaluate": section.model_dump()}, work)
+        measured = section.model_dump(include={"measures", "depth"})
+        gives = self.folder.step(f"evaluate {name}", {**(about or self.base), "evaluate": measured}, work, [file])
         table = pq.read_table(file)
         values = {column: table[column].to_numpy() for column in table.column_names[2:]}
         return Evaluation(table["query"].to_numpy().astype(np.int32), table["query_id"].to_pylist(), values, **gives)
@@ -253,12 +289,13 @@ class Experiment:
             document_prompt=section.document_prompt,
             max_length=section.max_length,
             dtype=section.dtype,
-            cache=self.path / "vectors",
+            cache=self.vectors,
         )
 
-    def summary(self, arm: Arm, evidence: Path, anchors: int) -> Any:
-        """Counts of what an arm trained on."""
-        return describe(self.chosen(arm, evidence, anchors))
+
+def _work_of(arm: Arm) -> dict[str, Any]:
+    """What an arm does; its title is only what it is called."""
+    return arm.model_dump(exclude={"title"})
 
 
 def _seconds(train: float, evaluate: float, mine: float) -> dict[str, float]:

@@ -22,7 +22,10 @@ class RecipeError(ValueError):
 
 
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
-    """The recipe in a TOML file, after `key.sub=value` overrides.
+    """The recipe in a TOML file, after `key.sub=value` overrides. Its name, if not said, is the file's without `.toml`.
+
+    The value of an override is TOML (`2e-5`, `true`, `["bm25()"]`); what is none is a text, so quotes may be left out;
+    no value at all (`minutes=`) takes the key out, which then has its default.
 
     Raises:
         RecipeError: the TOML is broken (with its line), a key is unknown, a value is not allowed, a part cannot be
@@ -30,8 +33,8 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """
     path = Path(path)
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (FileNotFoundError, IsADirectoryError):
         raise RecipeError(f"no recipe at {path}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: not TOML: {error}") from None
@@ -44,31 +47,39 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
 def make_recipe(raw: dict[str, Any], where: str = "recipe") -> Recipe:
     """A recipe from plain values, fully checked."""
     try:
-        recipe = Recipe.model_validate(raw)
+        return Recipe.model_validate(raw)
     except ValidationError as error:
         faults = [_said(fault) for fault in error.errors(include_url=False)]
-        raise RecipeError("\n".join([f"{where}: {len(faults)} faults", *(f"  {fault}" for fault in faults)])) from None
-    problems = recipe.problems()
-    if problems:
-        raise RecipeError("\n".join([f"{where}: {len(problems)} faults", *(f"  {problem}" for problem in problems)]))
-    return recipe
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        raise RecipeError("\n".join([f"{where}: {count}", *(f"  {fault}" for fault in faults)])) from None
 
 
 def _set(raw: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key.strip():
+    key, equals, text = (part.strip() for part in override.partition("="))
+    *tables, last = key.split(".")
+    if not equals or not all([*tables, last]):
         raise RecipeError(f"--set {override!r}: expected key=value, for example train.lr=2e-5")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text  # a bare word is a string
-    *tables, last = key.strip().split(".")
     place = raw
     for table in tables:
         place = place.setdefault(table, {})
         if not isinstance(place, dict):
             raise RecipeError(f"--set {override!r}: {table!r} is no table")
-    place[last] = value
+    if text:
+        place[last] = _value(text, override)
+    else:
+        place.pop(last, None)
+
+
+def _value(text: str, override: str) -> Any:
+    try:
+        read = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError as error:
+        if text[0] in "[{\"'":
+            raise RecipeError(f"--set {override!r}: not TOML: {error}") from None
+        return text  # a bare word is a string
+    if len(read) > 1:
+        raise RecipeError(f"--set {override!r}: expected one value, got several lines")
+    return read["value"]
 
 
 def _said(fault: Any) -> str:
@@ -78,8 +89,13 @@ def _said(fault: Any) -> str:
         return f"{path}: unknown key; allowed here: {', '.join(_allowed(fault['loc']))}"
     if fault["type"] == "missing":
         return f"{path}: missing"
-    message = fault["msg"][0].lower() + fault["msg"][1:]
-    return f"{path}: {message.removeprefix('value error, ')}, got {got!r}" if path else message
+    if fault["type"] == "model_type":
+        return f"{path}: expected a table, got {got!r}"
+    if fault["type"] == "value_error":
+        return f"{path}: {fault['msg'].removeprefix('Value error, ')}" + (
+            f", in {got!r}" if isinstance(got, str) else ""
+        )
+    return f"{path}: {fault['msg'][0].lower()}{fault['msg'][1:]}, got {got!r}"
 
 
 def _path(location: Iterable[Any]) -> str:

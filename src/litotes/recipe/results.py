@@ -13,11 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import litotes
-from litotes import catalog
 from litotes.audit.significance import Interval, bootstrap_difference, bootstrap_mean, paired_t_interval, sign_flip_test
 from litotes.audit.vetting_truth import share_suspicious, vetting_truth
 from litotes.data.collection import Collection
-from litotes.evidence import Evidence, describe, reason, source
+from litotes.evidence import Evidence, describe, reason, scorer_of, source
 from litotes.recipe.experiment import Experiment, Outcome
 from litotes.recipe.schema import Recipe
 
@@ -31,10 +30,18 @@ def build_results(recipe: Recipe, recipe_toml: str, runs: list[tuple[Experiment,
     first, outcomes = runs[0]
     several = len(runs) > 1
     budgets = [experiment.budget() for experiment, _ in runs]
-    notes = [budget.why for budget in budgets if budget.why]
-    notes.append(
-        _label(len(runs)) + ("" if several else ": they say nothing of other seeds (run with --seeds 5 for that)")
-    )
+    notes = [
+        f"seed {experiment.seed}: {budget.why}" if several else budget.why
+        for (experiment, _), budget in zip(runs, budgets, strict=True)
+        if budget.why
+    ]
+    if several:
+        notes.append(f"intervals: {_label(len(runs))}; counts, vetting, curves and examples are of seed {first.seed}")
+    else:
+        notes.append(f"intervals: {ONE_SEED}; they say nothing of other seeds (--seeds 5 does)")
+    baseline = _baseline(outcomes)
+    if outcomes[baseline].arm.train:
+        notes.append(f"no arm is untrained: changes are against the first, {outcomes[baseline].arm.title}")
     notes += [note for outcome in outcomes if (note := _short(first, outcome))]
     vetted = next((outcome for outcome in reversed(outcomes) if outcome.evidence and outcome.arm.vetters), None)
     results: dict[str, Any] = {
@@ -52,7 +59,13 @@ def build_results(recipe: Recipe, recipe_toml: str, runs: list[tuple[Experiment,
         "fingerprints": {"collection": first.task.fingerprint(), "model": first.encoder.checksum},
         "notes": notes,
         "arms": [
-            _arm(recipe, [run[1][i] for run in runs], [run[1] for run in runs], runs) for i in range(len(outcomes))
+            _arm(
+                recipe,
+                first,
+                [run[i] for _, run in runs],
+                None if i == baseline else [run[baseline] for _, run in runs],
+            )
+            for i in range(len(outcomes))
         ],
         "curves": {outcome.arm.name: outcome.curve for outcome in outcomes if outcome.curve},
         "examples": [],
@@ -71,16 +84,21 @@ def _label(seeds: int) -> str:
     return ONE_SEED if seeds == 1 else f"95 % paired t interval over {seeds} seeds"
 
 
+def _baseline(outcomes: list[Outcome]) -> int:
+    """The arm that the others are compared with: the first untrained one, else the first."""
+    return next((i for i, outcome in enumerate(outcomes) if not outcome.arm.train), 0)
+
+
 def _arm(
-    recipe: Recipe, mine: list[Outcome], all_: list[list[Outcome]], runs: list[tuple[Experiment, list[Outcome]]]
+    recipe: Recipe, experiment: Experiment, mine: list[Outcome], baselines: list[Outcome] | None
 ) -> dict[str, Any]:
-    outcome, experiment = mine[0], runs[0][0]
-    baselines = [outcomes[0] for outcomes in all_]
+    """One arm under all seeds, `mine`, against the baseline under the same; `experiment` is that of the first seed."""
+    outcome = mine[0]
     metrics: dict[str, dict[str, Any]] = {}
     for measure in outcome.evaluation.values:
         entry: dict[str, Any] = _estimate([o.evaluation.values[measure] for o in mine], recipe, None)
         entry["change"] = None
-        if outcome is not all_[0][0]:
+        if baselines is not None:
             differences = [o.evaluation.minus(b.evaluation, measure) for o, b in zip(mine, baselines, strict=True)]
             pairs = [
                 (o.evaluation.values[measure], b.evaluation.values[measure])
@@ -95,10 +113,11 @@ def _arm(
         summary = describe(chosen)
         negatives = summary.negatives
         if negatives:
-            judged_false = _judged_false(chosen, recipe, experiment)
-            suspicious = (
-                share_suspicious(chosen, experiment.task).value if experiment.task.related is not None else None
-            )
+            if recipe.vet.vetters:
+                judged_false = float(experiment.judged_false(chosen)[chosen["sign"].to_numpy() < 0].mean())
+            if experiment.task.related is not None:
+                share = share_suspicious(chosen, experiment.task)
+                suspicious = share.value if share.total else None
     seconds = {key: float(np.mean([o.seconds[key] for o in mine])) for key in outcome.seconds}
     return {
         "name": outcome.arm.name,
@@ -111,15 +130,6 @@ def _arm(
         "steps": outcome.steps,
         "texts_per_step": outcome.texts_per_step,
     }
-
-
-def _judged_false(chosen: pa.Table, recipe: Recipe, experiment: Experiment) -> float:
-    """Share of the negatives an arm trained on that the recipe's vetters judge false, whatever the arm believed."""
-    vetted = chosen
-    for text in recipe.vet.vetters:
-        vetted = catalog.parse(text, stage="vetter", scale="disk")(vetted, experiment.task)
-    negative = chosen["sign"].to_numpy() < 0
-    return float((vetted["weight"].to_numpy()[negative] == 0).mean())
 
 
 def _p_value(differences: list[np.ndarray], recipe: Recipe) -> float:
@@ -137,9 +147,10 @@ def _short(experiment: Experiment, outcome: Outcome) -> str | None:
     asked = outcome.arm.negatives or 0
     if outcome.evidence is None or not asked:
         return None
-    short = describe(experiment.chosen(outcome.arm, outcome.evidence, outcome.anchors)).short(asked)
+    chosen = describe(experiment.chosen(outcome.arm, outcome.evidence, outcome.anchors))
+    short = chosen.short(asked)
     return (
-        f"{outcome.arm.title}: {short:,} of {outcome.anchors:,} anchors have fewer than {asked} believed negatives"
+        f"{outcome.arm.title}: {short:,} of {chosen.anchors:,} anchors have fewer than {asked} believed negatives"
         if short
         else None
     )
@@ -160,10 +171,11 @@ def _estimate(
 
 def _collection(task: Collection, recipe: Recipe, anchors: int) -> dict[str, Any]:
     note = []
-    if recipe.collection.source == "wordnet":
+    if recipe.collection.source.split(":")[0] == "wordnet":
         note.append("WordNet 3.0 as a reverse dictionary: a definition asks for its entry.")
     if task.related is not None:
-        relations = "similar words, hypernyms, derivations, ..."
+        names = sorted(task.related["relation"].unique().to_pylist())
+        relations = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
         note.append(f"Suspicious: the collection's own relations ({relations}) tie a negative to the query.")
     return {
         "name": task.name,
@@ -195,6 +207,7 @@ def _vetting(evidence: pa.Table, task: Collection) -> dict[str, Any]:
     return {
         "parts": parts,
         "truth": {
+            "base": truth.base.value if truth.base.total else None,
             "precision": truth.precision.value if truth.precision.total else None,
             "precision_interval": list(truth.precision.interval),
             "recall": truth.recall.value if truth.recall.total else None,
@@ -214,28 +227,25 @@ def _scores(evidence: pa.Table) -> dict[str, Any] | None:
     edges = np.linspace(low, high if high > low else low + 1.0, BINS + 1)
     groups = {"positives": sign > 0, "kept": (sign < 0) & (weight > 0), "rejected": (sign < 0) & (weight == 0)}
     counts = {name: np.histogram(score[there & group], edges)[0].tolist() for name, group in groups.items()}
-    from litotes.evidence import scorer_of
-
     return {"edges": edges.tolist(), **counts, "scorer": (scorer_of(evidence) or {}).get("name", "")}
 
 
 def _examples(evidence: pa.Table, task: Collection, number: int) -> list[dict[str, Any]]:
-    """Anchors to leaf through: those with the most rejected candidates and others, spread over the id order."""
+    """Anchors to leaf through, spread evenly over the order of ids; of each kind the best-scored few."""
     anchors = evidence["anchor"].unique().to_pylist()
-    step = max(len(anchors) // max(number, 1), 1)
+    spread = np.unique(np.linspace(0, len(anchors) - 1, min(number, len(anchors))).astype(int))
     table = evidence.append_column("source", source(evidence)).append_column("reason", reason(evidence))
     documents = pa.array(task.document_texts())
     examples = []
-    for anchor in anchors[::step][:number]:
-        rows = table.filter(pc.equal(table["anchor"], anchor))
+    for anchor in [anchors[place] for place in spread]:
+        rows = table.filter(pc.and_(pc.equal(table["anchor"], anchor), pc.not_equal(table["sign"], 0)))
         texts = documents.take(pa.array(task.document_rows(rows["candidate"]))).to_pylist()
         shown: dict[str, list[dict[str, Any]]] = {"positives": [], "kept": [], "rejected": []}
         for row, text in zip(rows.to_pylist(), texts, strict=True):
             place = "positives" if row["sign"] > 0 else "kept" if row["weight"] > 0 else "rejected"
-            if place == "positives":
-                shown[place].append({"text": text, "score": row["score"]})
-            elif len(shown[place]) < SHOWN:
-                shown[place].append({"text": text, **{key: row[key] for key in ("score", "source", "reason")}})
+            if len(shown[place]) < SHOWN:
+                said = ("score",) if place == "positives" else ("score", "source", "reason")
+                shown[place].append({"text": text, **{key: row[key] for key in said}})
         query = task.queries["text"][int(task.query_rows([anchor])[0])].as_py()
         examples.append({"query": query, "query_id": anchor, **shown})
     return examples

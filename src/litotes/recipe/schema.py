@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from litotes import catalog
 
+
+def _spells(stage: catalog.Stage, scale: catalog.Scale) -> Callable[[str], str]:
+    """A check that a text spells a part of this stage and scale; no model is loaded, no collection read."""
+
+    def check(text: str) -> str:
+        why = catalog.why_not(text, stage=stage, scale=scale)
+        if why:
+            raise ValueError(why)
+        return text
+
+    return check
+
+
 Positive = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
+SourcePart = Annotated[str, AfterValidator(_spells("source", "disk"))]
+VetterPart = Annotated[str, AfterValidator(_spells("vetter", "disk"))]
+ObjectivePart = Annotated[str, AfterValidator(_spells("objective", "tensor"))]
 
 
 class Section(BaseModel):
@@ -27,7 +44,15 @@ class CollectionSection(Section):
     train_split: str = "train"
     test_split: str = "test"
     train_anchors: Positive | None = Field(None, description="use so many training anchors; None = all")
-    test_queries: Positive | None = Field(None, description="use so many test queries; None = all")
+    test_queries: Annotated[int, Field(gt=1)] | None = Field(None, description="use so many test queries; None = all")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> CollectionSection:
+        if self.train_split == self.test_split:
+            raise ValueError(f"train_split and test_split must differ, got {self.train_split!r} twice")
+        if self.source != "wordnet" and (self.documents is not None or self.field != "text"):
+            raise ValueError(f"documents and field are for source = 'wordnet' only, got source = {self.source!r}")
+        return self
 
 
 class EncoderSection(Section):
@@ -43,25 +68,27 @@ class EncoderSection(Section):
 class MineSection(Section):
     """Where negatives come from."""
 
-    sources: list[str] = Field(["dense(depth=100)"], description="spellings of disk-scale sources")
+    sources: list[SourcePart] = Field(["dense(depth=100)"], description="spellings of disk-scale sources")
 
 
 class VetSection(Section):
     """Which negatives to believe."""
 
-    vetters: list[str] = Field(["relative_margin(margin=0.05)"], description="spellings of disk-scale vetters")
+    vetters: list[VetterPart] = Field(["relative_margin(margin=0.05)"], description="spellings of disk-scale vetters")
 
 
 class TrainSection(Section):
     """How the model is pushed."""
 
-    objective: str = Field("infonce(temperature=0.05)", description="spelling of an objective or chain(...)")
+    objective: ObjectivePart = Field("infonce(temperature=0.05)", description="spelling of an objective or chain(...)")
     negatives: Annotated[int, Field(ge=0)] = Field(2, description="believed negatives per anchor")
     pick: Literal["top", "random"] = Field("top", description="which of the believed negatives")
     epochs: Positive = 1
     batch_size: Annotated[int, Field(gt=1)] = 32
     lr: Annotated[float, Field(gt=0)] = Field(2e-5, description="learning rate at its peak")
-    warmup: Share = Field(0.1, description="share of the steps over which the learning rate rises")
+    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.1, description="share of the steps over which the learning rate rises"
+    )
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     mini_batch_size: Positive | None = Field(None, description="gradient caching: encode so many texts at a time")
@@ -70,9 +97,27 @@ class TrainSection(Section):
 class EvaluateSection(Section):
     """What is measured on the test split."""
 
-    measures: list[str] = ["nDCG@10", "MRR@10", "Recall@100", "MAP"]
+    measures: list[str] = Field(["nDCG@10", "MRR@10", "Recall@100", "MAP"], min_length=1)
     depth: Positive = Field(100, description="documents retrieved per query")
     resamples: Annotated[int, Field(ge=100)] = Field(10_000, description="bootstrap resamples of the queries")
+
+    @model_validator(mode="after")
+    def _measures_can_be_taken(self) -> EvaluateSection:
+        import ir_measures
+
+        from litotes.audit.retrieval import title
+
+        twice = [name for name, count in Counter(map(title, self.measures)).items() if count > 1]
+        if twice:
+            raise ValueError(f"measures must differ, got {twice[0]} twice")
+        for name in self.measures:
+            try:
+                deepest = ir_measures.parse_measure(name).params.get("cutoff")
+            except (NameError, ValueError, SyntaxError) as error:
+                raise ValueError(f"{name!r} is no measure that ir_measures knows: {error}") from None
+            if isinstance(deepest, int) and deepest > self.depth:
+                raise ValueError(f"depth must be >= {deepest} for {name}, got {self.depth}")
+        return self
 
 
 class ReportSection(Section):
@@ -85,12 +130,19 @@ class Arm(Section):
     """One row of the table. What is not said is taken from the sections above; `train = false`: the model as it is."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-    title: str
+    title: Annotated[str, Field(min_length=1)]
     train: bool = True
-    sources: list[str] | None = None
-    vetters: list[str] | None = None
+    sources: list[SourcePart] | None = None
+    vetters: list[VetterPart] | None = None
     negatives: Annotated[int, Field(ge=0)] | None = None
-    objective: str | None = None
+    objective: ObjectivePart | None = None
+
+    @model_validator(mode="after")
+    def _says_nothing_that_is_not_used(self) -> Arm:
+        said = [key for key in ("sources", "vetters", "negatives", "objective") if getattr(self, key) is not None]
+        if not self.train and said:
+            raise ValueError(f"an arm with train = false has no use for {', '.join(said)}")
+        return self
 
 
 ARMS = [
@@ -119,12 +171,13 @@ class Recipe(Section):
     report: ReportSection = ReportSection()  # type: ignore[call-arg]
     arms: list[Arm] = Field(ARMS, min_length=1)
 
-    @model_validator(mode="after")
-    def _one_baseline_and_distinct_names(self) -> Recipe:
-        names = [arm.name for arm in self.arms]
+    @field_validator("arms")
+    @classmethod
+    def _distinct_names(cls, arms: list[Arm]) -> list[Arm]:
+        names = [arm.name for arm in arms]
         if len(set(names)) < len(names):
-            raise ValueError(f"arms: names must differ, got {names}")
-        return self
+            raise ValueError(f"names must differ, got {', '.join(names)}")
+        return arms
 
     def arm(self, name: str) -> Arm:
         """The arm of this name, with what it leaves open filled from the sections."""
@@ -136,26 +189,3 @@ class Recipe(Section):
             "objective": self.train.objective,
         }
         return arm.model_copy(update={key: value for key, value in filled.items() if getattr(arm, key) is None})
-
-    def parts(self) -> list[tuple[str, str, catalog.Stage, catalog.Scale]]:
-        """Every part that is spelled: (where, spelling, stage, scale)."""
-        listed: list[tuple[str, str, catalog.Stage, catalog.Scale]] = []
-        listed += [(f"mine.sources[{i}]", s, "source", "disk") for i, s in enumerate(self.mine.sources)]
-        listed += [(f"vet.vetters[{i}]", s, "vetter", "disk") for i, s in enumerate(self.vet.vetters)]
-        listed.append(("train.objective", self.train.objective, "objective", "tensor"))
-        for arm in self.arms:
-            where = f"arms[{arm.name}]"
-            listed += [(f"{where}.sources[{i}]", s, "source", "disk") for i, s in enumerate(arm.sources or [])]
-            listed += [(f"{where}.vetters[{i}]", s, "vetter", "disk") for i, s in enumerate(arm.vetters or [])]
-            if arm.objective is not None:
-                listed.append((f"{where}.objective", arm.objective, "objective", "tensor"))
-        return listed
-
-    def problems(self) -> list[str]:
-        """All parts that cannot be built, as `where: why`; no model is loaded, no collection read."""
-        found = []
-        for where, text, stage, scale in self.parts():
-            why = catalog.why_not(text, stage=stage, scale=scale)
-            if why:
-                found.append(f"{where}: {why}")
-        return found

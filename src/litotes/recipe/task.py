@@ -18,22 +18,30 @@ def load_task(recipe: Recipe, seed: int) -> Collection:
     """
     section = recipe.collection
     collection = _read(section, seed)
-    for split in (section.train_split, section.test_split):
-        if split not in collection.qrels:
-            raise ValueError(f"the collection {collection.name!r} has no split {split!r}; it has {collection.splits}")
     limits = {section.train_split: section.train_anchors, section.test_split: section.test_queries}
-    return restrict(collection, limits, seed)
+    task = restrict(collection, limits, seed)
+    judged = task.qrels[section.test_split]
+    answered = len(judged.filter(pc.field("grade") > 0)["query"].unique())
+    if answered < 2:
+        raise ValueError(
+            f"the split {section.test_split!r} of {task.name!r} must have at least 2 queries with a positive, to be "
+            f"measured with an interval; got {answered}"
+        )
+    return task
 
 
 def restrict(collection: Collection, limits: dict[str, int | None], seed: int = 0) -> Collection:
     """The collection with only the splits of `limits`, each cut to its first queries in a drawn order; corpus whole.
 
     The order is a hash of (seed, query id), so a smaller limit gives a subset of what a larger one gives. Queries of no
-    remaining split are left out.
+    remaining split are left out, and so are their related pairs.
+
+    Raises:
+        ValueError: the collection has no such split.
     """
     qrels = {}
     for split, limit in limits.items():
-        judged = collection.qrels[split]
+        judged = _split(collection, split)
         ids = judged["query"].unique().to_pylist()
         kept = sorted(ids, key=lambda name: _draw(name, seed))[:limit]
         qrels[split] = judged.filter(pc.is_in(judged["query"], value_set=pa.array(kept, pa.string())))
@@ -52,9 +60,13 @@ def _read(section: CollectionSection, seed: int) -> Collection:
         return load_wordnet(section.documents or "all", section.field, seed=seed)
     from litotes.data.readers import read_collection
 
-    if section.documents is not None:
-        raise ValueError(f"collection.documents is for wordnet only, got source={section.source!r}")
     return read_collection(section.source).collection
+
+
+def _split(collection: Collection, split: str) -> pa.Table:
+    if split not in collection.qrels:
+        raise ValueError(f"the collection {collection.name!r} has no split {split!r}; it has {collection.splits}")
+    return collection.qrels[split]
 
 
 def _draw(name: str, seed: int) -> bytes:
