@@ -94,7 +94,7 @@ def machine(threads: int) -> dict[str, Any]:
 
 
 def product_rates(threads: int) -> dict[str, float]:
-    """Matrix products of this machine in GFLOP/s, [4096, 384] x [384, 1536], best of five: the roof of every encoder."""
+    """Matrix products of this machine in GFLOP/s, [4096, 384] x [384, 1536], best of five: the roof of encoders."""
     import torch
 
     torch.set_num_threads(threads)

@@ -188,6 +188,14 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("neg_l2", "litotes.scoring:NegL2", "scorer", "tensor", "minus the (squared) Euclidean distance"),
     # -- tensor scale: objectives
     Entry(
+        "chain",
+        "litotes.chain:Chain",
+        "objective",
+        "tensor",
+        "rounds of sources, a scorer and vetters, then one objective",
+        example="chain(cosine(), gist(), infonce(temperature=0.01))",
+    ),
+    Entry(
         "infonce",
         "litotes.objectives.contrastive.infonce:InfoNCE",
         "objective",
@@ -319,11 +327,10 @@ def parse(text: str, *, stage: Stage | None = None, scale: Scale | None = None) 
         ValueError: unknown name or argument, a value out of range, the wrong stage or scale.
     """
     spelled = read(text)
-    if spelled.name != "chain":
-        there = entry(spelled.name, stage=stage, scale=scale)
-        if (stage and there.stage != stage) or (scale and there.scale != scale):
-            wanted = " ".join(filter(None, (stage, f"at {scale} scale" if scale else None)))
-            raise ValueError(f"{spelled.name} is a {there.stage} at {there.scale} scale, expected a {wanted}")
+    there = entry(spelled.name, stage=stage, scale=scale)
+    if (stage and there.stage != stage) or (scale and there.scale != scale):
+        wanted = " ".join(filter(None, (stage, f"at {scale} scale" if scale else None)))
+        raise ValueError(f"{spelled.name} is a {there.stage} at {there.scale} scale, expected a {wanted}")
     return _build(spelled)
 
 
@@ -341,10 +348,7 @@ def _build(value: Any) -> Any:
         return [_build(item) for item in value]
     if not isinstance(value, Spelled):
         return value
-    if value.name == "chain":
-        kind: type = importlib.import_module("litotes.chain").Chain
-    else:
-        kind = entry(value.name).load()
+    kind = entry(value.name).load()
     named = {name: _build(item) for name, item in value.arguments.items() if name != "*"}
     spread = [_build(item) for item in value.arguments.get("*", [])]
     signature = inspect.signature(kind)

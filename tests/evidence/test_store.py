@@ -307,7 +307,7 @@ def test_a_second_writer_stops_instead_of_losing_the_work_of_the_first(tmp_path)
     other = Evidence.open(one.path)
     one.append(pairs("b"))
     for write in (lambda: other.append(pairs("c")), lambda: other.apply(halve), other.compact):
-        with pytest.raises(RuntimeError, match="changed by another writer since it was opened: open it again"):
+        with pytest.raises(ValueError, match="changed by another writer since it was opened: open it again"):
             write()
     assert Evidence.open(one.path).read().equals(pairs("a", "b"))
     assert {p.name for p in one.path.iterdir()} == {"manifest.json", *(part.file for part in one.parts)}

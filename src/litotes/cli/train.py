@@ -20,6 +20,13 @@ EXAMPLES = """
 """
 
 
+_COUNTS = {
+    "short": "anchors with fewer negatives than asked",
+    "bare": "anchors without a believed negative",
+    "without_positive": "anchors left out for want of a believed positive",
+}
+
+
 def add(app: typer.Typer) -> None:
     app.command("train", epilog=EXAMPLES)(train)
 
@@ -103,6 +110,6 @@ def train(
         "texts per step": round(trained.texts_per_step, 1),
         "seconds": round(trained.seconds, 1),
         "last loss": trained.curve[-1]["loss"] if trained.curve else None,
-        **trained.counts,
+        **{_COUNTS.get(name, name): count for name, count in trained.counts.items()},
     }
     tell(figures | ({"curve": trained.curve} if json else {}), json=json)

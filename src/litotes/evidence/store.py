@@ -391,7 +391,7 @@ class Evidence:
             scorer = scorer() if callable(scorer) else scorer
             if fresh or not keep:
                 if _read_manifest(self.path / MANIFEST)[0] != self.parts:
-                    raise RuntimeError(f"{self.path} was changed by another writer since it was opened: open it again")
+                    raise ValueError(f"{self.path} was changed by another writer since it was opened: open it again")
                 self._write_manifest([*self.parts, *fresh] if keep else fresh, scorer)
         except BaseException:
             named = {part.file for part in _read_manifest(self.path / MANIFEST)[0]}  # it may have been replaced already
