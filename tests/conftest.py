@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import string
 
 os.environ.setdefault("LITOTES_QUIET", "1")
@@ -10,6 +11,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as under nohup or `&`; the tests of Ctrl-C send it themselves
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 from hypothesis import HealthCheck, settings
 
 _QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]

@@ -49,7 +49,7 @@ def slowly(batch, temperature, smoothing):
 def test_it_is_its_formula(batch, temperature, smoothing):
     got = SoftTargetInfoNCE(temperature, smoothing)(batch).item()
     assert got == pytest.approx(slowly(batch, temperature, smoothing), abs=1e-12, rel=1e-9)
-    assert got >= 0
+    assert got >= -1e-12  # a certain row costs 0 up to rounding
 
 
 @given(batches())

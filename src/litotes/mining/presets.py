@@ -107,7 +107,9 @@ class SentenceTransformers:
         if self.relative_margin is not None:
             made.append(RelativeMargin(self.relative_margin, "min"))
         if self.max_score is not None or self.min_score is not None:
-            made.append(ScoreWindow(self.min_score, self.max_score))
+            low, high = self.min_score, self.max_score
+            crossed = low is not None and high is not None and low > high  # there, nothing passes; here, no such window
+            made += [ScoreWindow(low, None), ScoreWindow(None, high)] if crossed else [ScoreWindow(low, high)]
         return made
 
     def mine(self, collection: Collection, split: str, space: Space) -> Selection:
