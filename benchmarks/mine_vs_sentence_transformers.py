@@ -16,7 +16,7 @@ from typing import Any
 from _harness import finish, in_turn, machine, options, process, product_rates, ratios, spread
 
 NEGATIVES, MARGIN, DEPTH = 5, 0.05, 100
-SIZES = {"small": 1_500, "full": 10_000}
+SIZES = {"small": 1_000, "full": 10_000}
 RUNS = {"small": 2, "full": 3}
 
 
