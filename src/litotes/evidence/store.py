@@ -28,6 +28,7 @@ from litotes.evidence.views import Summary, add, describe, order, select
 MANIFEST = "manifest.json"
 _SORTED = b"litotes.order"
 _BATCH = 1 << 16
+_STRINGS = ["anchor", "candidate", "found.list.element.source", "doubts.list.element.part"]
 
 
 class Evidence:
@@ -465,7 +466,8 @@ def _ascends(path: Path) -> bool:
 def _write(path: Path, tables: Iterable[pa.Table], scorer: Mapping[str, Any] | None, more: Mapping[str, str]) -> None:
     schema = t.with_scorer(t.empty(), scorer).schema
     schema = schema.with_metadata({**schema.metadata, **{k.encode(): v.encode() for k, v in more.items()}})
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    # scores are nearly all different: a dictionary of them costs time and space
+    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=_STRINGS) as writer:
         for table in tables:
             writer.write_table(table.cast(schema), row_group_size=_BATCH)
 
