@@ -58,3 +58,23 @@ def test_a_missing_extra_is_named_with_the_command_that_brings_it():
         ImportError, match=r"BM25 search needs the package 'no_such_thing': pip install 'litotes\[bm25\]'"
     ):
         need("no_such_thing", extra="bm25", why="BM25 search")
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_around_a_row_only_faults_of_the_data_are_counted(skip):
+    bad = BadRows(skip=skip)
+    with bad:
+        pass
+    assert bad.total == 0
+    fault = BadInput("3 (int)", "a string", file="a.jsonl", line=2, field="text")
+    if skip:
+        with bad:
+            raise fault
+        assert bad.total == 1 and bad.first == [fault]
+    else:
+        with pytest.raises(BadInput) as seen, bad:
+            raise fault
+        assert seen.value is fault and bad.total == 0
+    with pytest.raises(ZeroDivisionError), bad:
+        _ = 1 / 0
+    assert bad.total == skip

@@ -72,6 +72,16 @@ class BadRows:
         if len(self.first) < self.keep:
             self.first.append(fault)
 
+    def __enter__(self) -> BadRows:
+        """`with bad:` around the reading of one row: a BadInput from inside is added, any other error passes."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: object) -> bool:
+        if not isinstance(fault, BadInput) or not self.skip:
+            return False
+        self.add(fault)
+        return True
+
     def summary(self) -> str:
         """One line per reason with its count, then the remembered faults; empty when nothing was skipped."""
         if not self.total:

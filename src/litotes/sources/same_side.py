@@ -50,6 +50,7 @@ class SameSide(nn.Module):
     def forward(
         self, batch: SignedBatch, *, now: Moment | None = None, generator: torch.Generator | None = None
     ) -> SignedBatch:
+        """The batch with the blocks appended."""
         if batch.anchors is None or batch.candidates is None or "positive" not in batch.rows:
             raise ValueError('SameSide: needs anchors, candidates and rows["positive"] in the batch')
         if batch.scores is not None and batch.scores.shape[1] > batch.shared:

@@ -47,6 +47,7 @@ class LengthBuckets(nn.Module):
         return inner
 
     def forward(self, features: dict[str, Any]) -> dict[str, Any]:
+        """The features of a column, encoded in runs of similar length."""
         mask = features.get("attention_mask")
         if not isinstance(mask, Tensor) or mask.ndim != 2 or len(mask) < 2 or not bool(mask[:, 0].all()):
             return self.model(features)

@@ -44,17 +44,13 @@ def read(
     for file in _files(path):
         for line, row in read_objects(file, gatherer.bad):
             place = Place(file, line)
-            try:
+            with gatherer.bad:
                 _read_row(row, place, gatherer)
-            except BadInput as fault:
-                gatherer.bad.add(fault)
     if pool is not None:
         for line, row in read_objects(Path(pool), gatherer.bad):
             place = Place(Path(pool), line)
-            try:
+            with gatherer.bad:
                 gatherer.document(Given(text(present(row, "text", place), "text", place), field="text"), place)
-            except BadInput as fault:
-                gatherer.bad.add(fault)
     return gatherer.exchange(path.name.partition(".")[0])
 
 

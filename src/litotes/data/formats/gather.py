@@ -17,7 +17,7 @@ from litotes import evidence as ev
 from litotes.data.collection import Collection
 from litotes.data.formats.fields import Place
 from litotes.data.formats.interchange import Exchange
-from litotes.errors import BadInput, BadRows
+from litotes.errors import BadRows
 
 BOTH = "negatives that another row or field gives as a positive of the same anchor (read as positives)"
 
@@ -131,10 +131,8 @@ class Gatherer:
 
     def document(self, given: Given, place: Place) -> None:
         """A document of a corpus, whether or not a row names it."""
-        try:
+        with self.bad:
             self.documents.take(self.documents.identify(given, place), given)
-        except BadInput as fault:
-            self.bad.add(fault)
 
     def row(self, place: Place, query: Given, candidates: Sequence[Given]) -> None:
         """An anchor and some of its candidates. Raises BadInput, having changed nothing, where they cannot be right."""

@@ -15,7 +15,7 @@ from litotes.data.formats.containers import ENDINGS, read_cell, write_rows
 from litotes.data.formats.fields import Place, numbers, text, texts
 from litotes.data.formats.gather import Gatherer, Given
 from litotes.data.formats.interchange import Exchange, Format, How, Written
-from litotes.errors import BadInput, BadRows
+from litotes.errors import BadRows
 
 HOLDS = frozenset({"texts", "positives", "negatives", "ragged", "bare"})
 WHAT = "a column of text, a column of lists of text and a column labels or scores"
@@ -46,10 +46,8 @@ def read(
     for place, row in st.checked_rows(path, gatherer, read_split):
         if threshold is not None and ("label" in row or "labels" in row):
             raise ValueError(f"labelled-lists: {path} has labels, so a threshold has no meaning")
-        try:
+        with gatherer.bad:
             _read_row(row, place, gatherer, threshold)
-        except BadInput as fault:
-            gatherer.bad.add(fault)
     return gatherer.exchange(path.stem)
 
 

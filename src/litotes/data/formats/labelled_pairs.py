@@ -15,7 +15,7 @@ from litotes.data.formats.containers import ENDINGS, write_rows
 from litotes.data.formats.fields import Place, text
 from litotes.data.formats.gather import Gatherer, Given
 from litotes.data.formats.interchange import Exchange, Format, How, Written
-from litotes.errors import BadInput, BadRows
+from litotes.errors import BadRows
 
 HOLDS = frozenset({"texts", "positives", "negatives", "ragged", "bare"})
 WHAT = "two columns of text and a column label or score"
@@ -45,10 +45,8 @@ def read(
     gatherer = Gatherer(st.TOOL, BadRows(skip=skip_bad), collection=collection, scorer=scorer)
     for place, row in st.checked_rows(path, gatherer, read_split):
         _check_threshold(row, threshold, place)
-        try:
+        with gatherer.bad:
             _read_row(row, place, gatherer, threshold)
-        except BadInput as fault:
-            gatherer.bad.add(fault)
     return gatherer.exchange(path.stem)
 
 

@@ -15,7 +15,7 @@ from litotes.data.formats.choose import Chosen, choose
 from litotes.data.formats.containers import ENDINGS, write_rows
 from litotes.data.formats.gather import Gatherer
 from litotes.data.formats.interchange import Exchange, Format, How, Short, Written
-from litotes.errors import BadInput, BadRows
+from litotes.errors import BadRows
 from litotes.evidence.table import codes
 
 HOLDS = frozenset({"texts", "positives", "negatives", "scores"})
@@ -45,10 +45,8 @@ def read(
     path = Path(path)
     gatherer = Gatherer(st.TOOL, BadRows(skip=skip_bad), collection=collection, scorer=scorer)
     for place, row in st.checked_rows(path, gatherer, read_split):
-        try:
+        with gatherer.bad:
             st.read_tuple(place, row, gatherer, None, WHAT)
-        except BadInput as fault:
-            gatherer.bad.add(fault)
     return gatherer.exchange(path.stem)
 
 

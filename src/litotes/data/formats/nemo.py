@@ -58,10 +58,8 @@ def read(
     gatherer.documents.closed = True
     for i, row in enumerate(listed(content["data"], "data", Place(path, None), "rows")):
         place = Place(path, None, f"data[{i}].")
-        try:
+        with gatherer.bad:
             _read_row(row, place, gatherer)
-        except BadInput as fault:
-            gatherer.bad.add(fault)
     return gatherer.exchange(path.stem)
 
 

@@ -13,7 +13,7 @@ from litotes.data.formats.fields import Place, identity, listed, present, text
 from litotes.data.formats.gather import Gatherer, Given
 from litotes.data.formats.interchange import Exchange, Format, How, Short, Written
 from litotes.data.readers.lines import read_objects, spoken
-from litotes.errors import BadInput, BadRows
+from litotes.errors import BadRows
 
 TOOL = "tevatron"
 HOLDS = frozenset({"texts", "titles", "ids", "positives", "negatives", "ragged"})
@@ -39,10 +39,8 @@ def read(
     path = Path(path)
     gatherer = Gatherer(TOOL, BadRows(skip=skip_bad), collection=collection)
     for line, row in read_objects(path, gatherer.bad):
-        try:
+        with gatherer.bad:
             _read_row(row, Place(path, line), gatherer)
-        except BadInput as fault:
-            gatherer.bad.add(fault)
     return gatherer.exchange(path.name.partition(".")[0])
 
 

@@ -52,10 +52,8 @@ def read(
         )
     gatherer.documents.closed = True
     for line, row in read_objects(rows, gatherer.bad):
-        try:
+        with gatherer.bad:
             _read_row(row, Place(rows, line), gatherer)
-        except BadInput as fault:
-            gatherer.bad.add(fault)
     return gatherer.exchange(path.name.partition(".")[0])
 
 

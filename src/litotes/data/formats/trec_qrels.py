@@ -38,7 +38,7 @@ def read(path: str | Path, *, collection: Collection | None = None, skip_bad: bo
         if not columns:
             continue
         place = Place(path, number)
-        try:
+        with bad:
             if len(columns) != 4:
                 raise place.fault(f"{len(columns)} columns", "4 (query, iteration, document, grade)")
             query, _, document, grade = columns
@@ -46,8 +46,6 @@ def read(path: str | Path, *, collection: Collection | None = None, skip_bad: bo
             if (query, document) in grade_of:
                 raise place.fault(f"the pair ({query!r}, {document!r}) a second time", "each pair judged once")
             grade_of[query, document] = whole(grade, "grade", place)
-        except BadInput as fault:
-            bad.add(fault)
     grades = np.fromiter(grade_of.values(), np.float32, len(grade_of))
     sign = np.where(grades > 0, 1, np.where(grades == 0, -1, 0)).astype(np.int8)
     ids = [pa.array([pair[side] for pair in grade_of], pa.string()) for side in (0, 1)]

@@ -61,10 +61,8 @@ def read(
     for number, line in read_lines(path, bad):
         columns = line.split()
         if columns:
-            try:
+            with bad:
                 _take(columns, shape, Place(path, number), rows, known)
-            except BadInput as fault:
-                bad.add(fault)
     notes = Counter({f"run of shape {shape!r}": 1})
     table = _evidence(rows, notes)
     if collection is not None and split in collection.qrels:

@@ -83,10 +83,8 @@ def gather_pairs(
         columns: Columns | None = None
         for line, row in rows:
             columns = columns or Columns.of(list(row), path, anchor, positive, notes)
-            try:
+            with bad:
                 _take(row, line, path, columns, queries, documents, grades, notes)
-            except BadInput as fault:
-                bad.add(fault)
         if not grades:
             raise BadInput("no good row", "at least one pair", file=path)
         pairs = list(grades)
