@@ -10,7 +10,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parent.parent
-GUIDE = ("evidence", "equalities", "formats", "presets", "claims")
+GUIDE = ("evidence", "mining", "search", "encoders", "recipes", "equalities", "formats", "presets", "claims")
 STAGES = {
     "source": "Sources: where negatives come from",
     "vetter": "Vetters: which to believe",
@@ -34,6 +34,9 @@ def on_config(config: Any) -> Any:
         if pages := [f"parts/{entry.name}.md" for entry in _entries() if entry.stage == stage]:
             parts.append({title.split(":")[0]: pages})
     nav.append({"Parts": parts})
+    for page, title in (("scale", "Scale"), ("performance", "Performance")):
+        if (ROOT / "docs" / f"{page}.md").exists():
+            nav.append({title: f"{page}.md"})
     nav.append({"Reference": ["api/index.md", *(f"api/{name}.md" for name in _modules())]})
     config.nav = nav
     return config
