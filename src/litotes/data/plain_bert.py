@@ -1,4 +1,4 @@
-"""A sentence-transformers folder that holds a plain BERT, read without the libraries that can load any model.
+"""Plain BERT encoders: which models are one, and how to read one without the libraries that can load any model.
 
 Those libraries take three seconds and a quarter of a gigabyte to import. Most small encoders need none of what they
 bring: a BERT, pooling, perhaps normalisation, a WordPiece tokenizer. What is read here is exactly that; a folder with
@@ -7,7 +7,9 @@ anything else in it, or anything unknown, is not read, and sentence-transformers
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,8 +59,8 @@ _FIXED = {
 
 
 @dataclass(frozen=True, eq=False)
-class BertFolder:
-    """What a plain BERT encoder is.
+class PlainBert:
+    """All that the vectors of a plain BERT encoder depend on, and how it wants to be asked.
 
     Args:
         sizes: hidden_size, intermediate_size, num_attention_heads, num_hidden_layers, max_position_embeddings,
@@ -67,7 +69,6 @@ class BertFolder:
         weights: float32 tensors by their names in the checkpoint, without a leading "bert."; the pooler left out.
         tokenizer: the fast tokenizer as JSON, without padding and truncation.
         max_length: tokens a text is cut to, [CLS] and [SEP] included.
-        lower: texts are lowered before the tokenizer sees them.
         pooling: "mean" (of all tokens) or "cls".
         normalize: the model itself scales its vectors to length 1.
         prompts, default_prompt: as the model brings them.
@@ -79,15 +80,29 @@ class BertFolder:
     weights: dict[str, Any]
     tokenizer: dict[str, Any]
     max_length: int
-    lower: bool
     pooling: str
     normalize: bool
     prompts: dict[str, str]
     default_prompt: str | None
     similarity: str | None
 
+    def checksum(self) -> str:
+        """SHA-256 of weights, sizes, tokenizer and pooling; how long texts may be and prompts are not in it."""
+        from tokenizers import Tokenizer
 
-def read_bert_folder(folder: str | Path) -> BertFolder | None:
+        tokenizer = json.loads(
+            Tokenizer.from_str(json.dumps(self.tokenizer)).to_str()
+        )  # in the spelling of the library
+        about = {"sizes": self.sizes, "epsilon": self.epsilon, "tokenizer": tokenizer}
+        about |= {"pooling": self.pooling, "normalize": self.normalize}
+        digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+        for name, tensor in sorted(self.weights.items()):
+            digest.update(f"{name} {list(tensor.shape)}\n".encode())
+            digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()
+
+
+def read_plain_bert(folder: str | Path) -> PlainBert | None:
     """The plain BERT in a sentence-transformers folder; None if it holds anything else, however slight the difference.
 
     Known are: modules Transformer, Pooling (mean or first token, prompts included) and Normalize, in this order; a BERT
@@ -101,40 +116,109 @@ def read_bert_folder(folder: str | Path) -> BertFolder | None:
         return None
 
 
-def _read(folder: Path) -> BertFolder | None:
+def plain_bert_of(model: Any) -> PlainBert | None:
+    """The same of a SentenceTransformer in memory; None if it is anything else. It is read, not changed.
+
+    A folder, and the object that sentence-transformers loads from it, give the same checksum.
+    """
+    modules = list(model)
+    kinds = [f"{type(module).__module__}.{type(module).__name__}" for module in modules]
+    if not _known_modules(kinds) or getattr(model, "truncate_dim", None) is not None:
+        return None
+    network: Any = getattr(modules[0], "auto_model", None)
+    tokenizer: Any = getattr(model, "tokenizer", None)
+    if type(network).__name__ != "BertModel" or not hasattr(tokenizer, "backend_tokenizer"):
+        return None
+    config = json.loads(network.config.to_json_string())
+    settings = modules[0].get_config_dict()
+    weights = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+    try:
+        normalizer = json.loads(tokenizer.backend_tokenizer.to_str())["normalizer"] or {}
+        said = {
+            "do_lower_case": normalizer.get("lowercase"),
+            "strip_accents": normalizer.get("strip_accents"),
+            "tokenize_chinese_chars": normalizer.get("handle_chinese_chars"),
+            "tokenizer_class": type(tokenizer).__name__,
+            "padding_side": tokenizer.padding_side,
+            "truncation_side": tokenizer.truncation_side,
+        }
+        settings = settings | {"max_seq_length": model.max_seq_length}
+        if getattr(modules[0], "do_lower_case", False):
+            return None
+        return _described(
+            config,
+            settings,
+            modules[1].get_config_dict(),
+            {
+                "prompts": model.prompts,
+                "default_prompt_name": model.default_prompt_name,
+                "similarity_fn_name": model.similarity_fn_name,
+            },
+            json.loads(tokenizer.backend_tokenizer.to_str()),
+            said,
+            lambda: weights,
+            kinds,
+        )
+    except (KeyError, TypeError):
+        return None
+
+
+def _read(folder: Path) -> PlainBert | None:
+    from safetensors.torch import load_file
+
     modules = _json(folder / "modules.json")
-    kinds = [module["type"].rsplit(".", 1) for module in modules]
-    names = [name for _, name in kinds]
-    if names not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+    kinds = [module["type"] for module in modules]
+    if not _known_modules(kinds) or modules[0]["path"] != "" or (folder / "adapter_config.json").exists():
         return None
-    if any(not origin.startswith("sentence_transformers.") for origin, _ in kinds) or modules[0]["path"] != "":
-        return None
-    config, settings = _json(folder / "config.json"), _json(folder / "sentence_bert_config.json")
-    pooling = _pooling(_json(folder / modules[1]["path"] / "config.json"), config["hidden_size"])
-    about = _json(folder / "config_sentence_transformers.json", {})
-    said = _json(folder / "tokenizer_config.json")
-    tokenizer = _tokenizer(_json(folder / "tokenizer.json"), said)
+    return _described(
+        _json(folder / "config.json"),
+        _json(folder / "sentence_bert_config.json"),
+        _json(folder / modules[1]["path"] / "config.json"),
+        _json(folder / "config_sentence_transformers.json", {}),
+        _json(folder / "tokenizer.json"),
+        _json(folder / "tokenizer_config.json"),
+        lambda: load_file(folder / "model.safetensors"),
+        kinds,
+    )
+
+
+def _known_modules(kinds: list[str]) -> bool:
+    names = [kind.rsplit(".", 1)[-1] for kind in kinds]
+    ours = names in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
+    return ours and all(kind.startswith("sentence_transformers.") for kind in kinds)
+
+
+def _described(
+    config: dict[str, Any],
+    settings: dict[str, Any],
+    pooling: dict[str, Any],
+    about: dict[str, Any],
+    tokenizer: dict[str, Any],
+    tokenizer_settings: dict[str, Any],
+    load: Callable[[], dict[str, Any]],
+    kinds: list[str],
+) -> PlainBert | None:
+    """The encoder that all these settings describe together, if each of them is known."""
     known = _plain(config) and all(settings[name] == value for name, value in _TEXT.items() if name in settings)
-    known &= set(settings) <= {"max_seq_length", "do_lower_case", *_TEXT}
+    known &= set(settings) <= {"max_seq_length", "do_lower_case", *_TEXT} and not settings.get("do_lower_case")
     known &= set(about) <= {"__version__", "prompts", "default_prompt_name", "similarity_fn_name", "model_type"}
     known &= about.get("model_type", "SentenceTransformer") == "SentenceTransformer"
-    if not known or pooling is None or tokenizer is None or (folder / "adapter_config.json").exists():
+    way, plain = _pooling(dict(pooling), config["hidden_size"]), _tokenizer(tokenizer, tokenizer_settings)
+    most = config["max_position_embeddings"]
+    longest = settings.get("max_seq_length") or min(most, tokenizer_settings.get("model_max_length", most))
+    if not known or way is None or plain is None or not 3 <= longest <= most:
         return None
-    weights = _weights(folder / "model.safetensors", config)
-    longest = settings.get("max_seq_length") or min(
-        config["max_position_embeddings"], said.get("model_max_length", config["max_position_embeddings"])
-    )
-    if weights is None or not 3 <= longest <= config["max_position_embeddings"]:
+    weights = _weights(load(), config)
+    if weights is None:
         return None
-    return BertFolder(
+    return PlainBert(
         sizes={name: config[name] for name in _SIZES},
         epsilon=config["layer_norm_eps"],
         weights=weights,
-        tokenizer=tokenizer,
-        max_length=longest,
-        lower=bool(settings.get("do_lower_case", False)),
-        pooling=pooling,
-        normalize=names[-1] == "Normalize",
+        tokenizer=plain,
+        max_length=int(longest),
+        pooling=way,
+        normalize=kinds[-1].endswith(".Normalize"),
         prompts=dict(about.get("prompts") or {}),
         default_prompt=about.get("default_prompt_name"),
         similarity=about.get("similarity_fn_name"),
@@ -186,12 +270,11 @@ def _tokenizer(tokenizer: dict[str, Any], config: dict[str, Any]) -> dict[str, A
     return tokenizer | {"padding": None, "truncation": None} if as_said and usual else None
 
 
-def _weights(file: Path, config: dict[str, Any]) -> dict[str, Any] | None:
+def _weights(weights: dict[str, Any], config: dict[str, Any]) -> dict[str, Any] | None:
     """All tensors of the encoder in float32, if they are all there, of the right shapes, and nothing else is."""
     import torch
-    from safetensors.torch import load_file
 
-    weights = {name.removeprefix("bert."): tensor for name, tensor in load_file(file).items()}
+    weights = {name.removeprefix("bert."): tensor for name, tensor in weights.items()}
     weights = {
         name.replace(".gamma", ".weight").replace(".beta", ".bias"): tensor
         for name, tensor in weights.items()
