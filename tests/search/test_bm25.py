@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from litotes.search.bm25 import Bm25Index
+from litotes.search.mask import Mask
 
 words = st.sampled_from(["wing", "lift", "drag", "flow", "mach", "zeal"])
 lines = st.lists(words, max_size=6).map(" ".join)
@@ -57,18 +58,67 @@ def test_pairs_are_the_formula_and_hits_are_the_pairs_in_order(corpus, queries, 
         assert best[i, : len(hits)].tolist() == scores[hits].tolist() and (best[i, len(hits) :] == -np.inf).all()
 
 
-@given(st.lists(lines, min_size=2, max_size=6), st.lists(st.integers(0, 1), max_size=3), st.integers(1, 3))
-def test_excluded_documents_give_way_to_the_next(corpus, banned, k):
-    index, query = Bm25Index.build(corpus), "wing lift drag"
-    whole = [row for row in index.top_k([query], len(corpus))[0][0].tolist() if row >= 0 and row not in banned]
-    ids, _ = index.top_k([query], k, (np.array([0, len(banned)]), np.array(banned, np.int64)))
-    assert [row for row in ids[0].tolist() if row >= 0] == whole[:k]
+def drawn_mask(rng, queries, documents):
+    """A mask with every condition there or not, at random."""
+    there = rng.random(5) < 0.5
+    lists = [rng.integers(0, 2, (queries, documents)).astype(bool) for _ in range(2)]
+    csr = [(np.concatenate([[0], np.cumsum(held.sum(1))]), np.nonzero(held)[1]) for held in lists]
+    options = {
+        "exclude": csr[0],
+        "allow": csr[1],
+        "allowed": rng.random(documents) < 0.7,
+        "groups": (rng.integers(-1, 2, queries), rng.integers(-1, 2, documents)),
+        "times": (rng.integers(0, 4, documents), rng.integers(0, 3, queries), rng.integers(1, 5, queries)),
+    }
+    return Mask.of(
+        queries, documents, **{name: one for (name, one), on in zip(options.items(), there, strict=True) if on}
+    )
+
+
+@given(st.lists(lines, min_size=2, max_size=8), st.lists(lines, min_size=1, max_size=3), st.integers(0, 999))
+def test_what_a_mask_hides_gives_way_to_the_next_and_each_query_has_its_own_k(corpus, queries, seed):
+    rng = np.random.default_rng(seed)
+    index, mask, k = (
+        Bm25Index.build(corpus),
+        drawn_mask(rng, len(queries), len(corpus)),
+        rng.integers(0, 6, len(queries)),
+    )
+    whole, kept = index.top_k(queries, len(corpus))[0], mask.kept(slice(0, len(queries)), slice(0, len(corpus)))
+    ids, scores = index.top_k(queries, k, mask)
+    assert ids.shape == scores.shape == (len(queries), k.max())
+    for query, row in enumerate(whole.tolist()):
+        wanted = [document for document in row if document >= 0 and kept[query, document]][: k[query]]
+        assert ids[query].tolist() == wanted + [-1] * (k.max() - len(wanted))
+        assert scores[query, : len(wanted)].tolist() == index.pairs([queries[query]] * len(wanted), wanted).tolist()
+        assert (scores[query, len(wanted) :] == -np.inf).all()
+
+
+@pytest.mark.parametrize("share", [0.001, 0.5])
+def test_rare_and_common_words_add_up_across_blocks_of_documents(share):
+    rng, size = np.random.default_rng(3), 150_000  # more than two blocks
+    held = [np.flatnonzero(rng.random(size) < share).astype(np.int32) for _ in range(3)]
+    weights = [rng.integers(1, 4, len(rows)).astype(np.float32) / 8 for rows in held]  # many equal sums
+    starts = np.cumsum([0] + [len(rows) for rows in held])
+    index = Bm25Index(
+        (starts, np.concatenate(held), np.concatenate(weights)), {"a0": 0, "b0": 1, "c0": 2}, size, None, None
+    )
+    total = np.zeros(size)
+    for rows, values, count in zip(held, weights, (2, 1, 1), strict=True):
+        total[rows] += count * values
+    even = np.arange(size) % 2 == 0
+    for allowed in (np.ones(size, bool), even):
+        order = np.argsort(-np.where(allowed, total, 0), kind="stable")[:200]
+        ids, scores = index.top_k(["a0 b0 a0 c0"] * 70, 200, Mask.of(70, size, allowed=allowed))
+        for row in (0, 69):
+            assert ids[row].tolist() == order.tolist() and scores[row].tolist() == total[order].tolist()
 
 
 def test_many_equal_scores_go_to_the_lowest_rows():
     index = Bm25Index.build(["mach flow"] * 200 + ["wing"] * 300)
     assert index.top_k(["flow"], 7)[0].tolist() == [list(range(7))]
-    assert index.top_k(["wing"], 3, (np.array([0, 1]), np.array([201])))[0].tolist() == [[200, 202, 203]]
+    assert index.top_k(["wing"], 3, Mask.of(1, 500, exclude=(np.array([0, 1]), np.array([201]))))[0].tolist() == [
+        [200, 202, 203]
+    ]
 
 
 def test_it_agrees_with_bm25s():
@@ -150,5 +200,7 @@ def test_bad_questions_are_named():
         index.pairs(["wing"], np.array([2]))
     with pytest.raises(ValueError, match="2 texts, but document rows"):
         index.pairs(["wing", "lift"], np.array([1]))
-    with pytest.raises(ValueError, match="items must be document rows"):
-        index.top_k(["wing"], 1, (np.array([0, 1]), np.array([2])))
+    with pytest.raises(ValueError, match="expected a mask of 1 queries over 2 documents, got one of 1 over 3"):
+        index.top_k(["wing"], 1, Mask(1, 3))
+    with pytest.raises(ValueError, match=r"k must be whole numbers >= 0, one per query \[1\]"):
+        index.top_k(["wing"], np.array([1, 2]))

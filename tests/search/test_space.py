@@ -5,6 +5,7 @@ import pytest
 
 from litotes.errors import BadInput
 from litotes.search.definition import SIMILARITIES, defined
+from litotes.search.mask import Mask
 from litotes.search.space import Space
 
 NOISE = np.random.default_rng(0).standard_normal((40, 16)).astype(np.float32)
@@ -21,11 +22,19 @@ def test_pairs_and_search_speak_of_the_same_scores(similarity):
     assert ids[0].tolist() == ids[1].tolist() and sorted(ids[2].tolist()) == list(range(30))
 
 
-def test_exclusion_follows_the_asked_queries_not_their_rows():
+def test_the_mask_follows_the_asked_queries_not_their_rows():
     space = Space(NOISE[:10], NOISE[10:])
     first = space.top_k(np.array([3]), 1)[0][0, 0]
-    exclude = (np.array([0, 0, 1], np.int64), np.array([first], np.int32))
-    assert (space.top_k(np.array([3, 3]), 1, exclude)[0][:, 0] == first).tolist() == [True, False]
+    mask = Mask.of(2, 30, exclude=(np.array([0, 0, 1], np.int64), np.array([first], np.int32)))
+    assert (space.top_k(np.array([3, 3]), 1, mask)[0][:, 0] == first).tolist() == [True, False]
+
+
+def test_each_query_may_ask_for_its_own_number():
+    space = Space(NOISE[:10], NOISE[10:])
+    whole, _ = space.top_k(np.arange(3), 5)
+    ids, scores = space.top_k(np.arange(3), np.array([5, 0, 2]))
+    assert ids.tolist() == [whole[0].tolist(), [-1] * 5, [*whole[2, :2].tolist(), -1, -1, -1]]
+    assert (scores[1] == -np.inf).all()
 
 
 def test_a_memory_mapped_space_answers_alike(tmp_path):

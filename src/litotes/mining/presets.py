@@ -18,9 +18,10 @@ from litotes.data.collection import Collection
 from litotes.evidence import add, order
 from litotes.mining.blocks import Blocks, SpaceScorer, joined
 from litotes.mining.selection import Chosen, Pairs, Selection
+from litotes.search.mask import Mask
 from litotes.search.space import Space
 from litotes.sources.draws import numbers, streams
-from litotes.sources.found import Found, places
+from litotes.sources.found import Found, from_matrix, places
 from litotes.sources.mined.dense import Mined
 from litotes.sources.random import Random
 from litotes.spelling import spell
@@ -310,8 +311,12 @@ def _search(pairs: Pairs, collection: Collection, space: Space, depth: int) -> F
     """The best documents of each anchor, its positives among them, over one document per text."""
     if len(pairs.documents) == len(space.corpus):
         return Mined(depth).prepare(collection, space)(pairs.anchors)
-    found = Mined(depth).prepare(collection, replace(space, corpus=space.corpus[pairs.documents]))(pairs.anchors)
-    return replace(found, document=pairs.documents[found.document])
+    one_each = np.zeros(len(space.corpus), bool)
+    one_each[pairs.documents] = True
+    excluded = pairs.anchors.excluded.offsets, pairs.anchors.excluded.items
+    mask = Mask.of(len(pairs.anchors), len(space.corpus), exclude=excluded, allowed=one_each)
+    ids, scores = space.top_k(pairs.anchors.query, min(depth, len(pairs.documents)), mask)
+    return from_matrix(Mined.name, ids, scores, 0, of_space=True)
 
 
 def _vetted(anchors: Anchors, found: Found, space: Space, vetters: Sequence[Vetter]) -> pa.Table:

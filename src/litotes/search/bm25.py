@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from litotes.extras import need
-from litotes.search.exclusion import Exclusion, Rows
+from litotes.search.cores import cores
+from litotes.search.depths import depths
+from litotes.search.mask import Mask
 
 _METHODS = ("lucene", "robertson", "atire")
-_CELLS = 1 << 25  # queries x documents looked at together, which bounds the memory of one step
+_TEXTS = 1 << 14  # queries whose words are held at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,14 +31,14 @@ class Bm25Index:
     the document and the corpus only: not on the other queries, nor on the process (bm25s orders words by hash).
 
     Args:
-        weights: scipy CSR float64 [words, documents].
-        vocabulary: word -> row of `weights`, in the order of code points.
+        postings: (starts int64 [words + 1], documents int32, weights float32): who holds each word, ascending.
+        vocabulary: word -> its number in `postings`, in the order of code points.
         documents: how many the corpus has.
         stemmer, stopwords: as given to `build`.
     Source: Kamphuis et al., Which BM25 Do You Mean? (ECIR 2020); bm25s (arXiv:2407.03618).
     """
 
-    weights: Any
+    postings: tuple[np.ndarray, np.ndarray, np.ndarray]
     vocabulary: dict[str, int]
     documents: int
     stemmer: str | None
@@ -71,37 +74,45 @@ class Bm25Index:
         tokens = _tokens(texts, stemmer, stopwords)
         vocabulary = {word: row for row, word in enumerate(sorted({word for line in tokens for word in line}))}
         if not vocabulary:
-            return cls(sparse.csr_array((0, len(texts))), vocabulary, len(texts), stemmer, stopwords)
+            nothing = np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32)
+            return cls(nothing, vocabulary, len(texts), stemmer, stopwords)
         index = bm25s.BM25(method=method, k1=k1, b=b)
         rows = [[vocabulary[word] for word in line] for line in tokens]
         index.index((rows, vocabulary), show_progress=False, create_empty_token=False)
         scores = index.scores
-        parts = scores["data"].astype(np.float64), scores["indices"], scores["indptr"][: len(vocabulary) + 1]
+        parts = scores["data"], scores["indices"], scores["indptr"][: len(vocabulary) + 1]
         weights = sparse.csr_array(parts, shape=(len(vocabulary), len(texts)))
         weights.sort_indices()
-        return cls(weights, vocabulary, len(texts), stemmer, stopwords)
+        postings = weights.indptr.astype(np.int64), weights.indices.astype(np.int32), weights.data.astype(np.float32)
+        return cls(postings, vocabulary, len(texts), stemmer, stopwords)
 
-    def top_k(self, texts: Sequence[str], k: int, exclude: Rows | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The k best documents of each text that score above 0, ties to the lowest row.
+    def top_k(
+        self, texts: Sequence[str], k: int | np.ndarray, mask: Mask | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k best documents of each text that score above 0 and that the mask lets through, ties to the lowest row.
 
-        In:   exclude: (offsets int64 [n + 1], items): documents that a text may not find.
-        Out:  ids int32 [n, k], -1 padded; scores float32 [n, k], -inf padded. A text of unknown words finds nothing.
+        In:   k: how many, >= 1; or integers [n] >= 0, one per text. mask: of these texts over all documents; asked
+              while the best are gathered, so that what it hides takes nobody's place.
+        Out:  ids int32 [n, largest k], -1 padded; scores float32 likewise, -inf padded. A text of unknown words finds
+              nothing.
+        Cost: O(postings of the words asked for); beside the result 1 MB a thread.
         Raises:
-            ValueError: k < 1, or `exclude` does not fit.
+            ValueError: k is out of range, or the mask does not fit.
         """
-        if not (isinstance(k, (int, np.integer)) and k >= 1):
-            raise ValueError(f"Bm25Index.top_k: k must be a whole number >= 1, got {k!r}")
-        excluded = Exclusion.of(exclude, len(texts), self.documents)
-        ids, best = np.full((len(texts), k), -1, np.int32), np.full((len(texts), k), -np.inf, np.float32)
-        for rows, found, keys in self._blocks(texts):
-            rows_out, items_out = excluded.within(rows, slice(0, self.documents))
-            hit = (found.data > 0) & ~np.isin(keys, rows_out * self.documents + items_out)
-            bounds = np.concatenate([[0], np.cumsum(hit)])[found.indptr]
-            columns, scores = found.indices[hit], found.data[hit]
-            for row, (lo, hi) in enumerate(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True), rows.start):
-                order = _first(-scores[lo:hi], k)
-                ids[row, : len(order)], best[row, : len(order)] = columns[lo:hi][order], scores[lo:hi][order]
-        return ids, best
+        from litotes.search import postings
+
+        many, mask = (
+            depths("Bm25Index.top_k", k, len(texts)),
+            Mask.fitting("Bm25Index", mask, len(texts), self.documents),
+        )
+        width = int(many.max(initial=0)) if isinstance(k, np.ndarray) and k.ndim else int(k)
+        ids, scores = np.full((len(texts), width), -1, np.int32), np.full((len(texts), width), -np.inf, np.float32)
+        for rows in _slices(len(texts), _TEXTS):
+            asked = self._counts(texts[rows])
+            part = postings.conditions(mask.of_queries(np.arange(rows.start, rows.stop)))
+            given = *self.postings, self.documents, *asked, many[rows], part, ids[rows], scores[rows]
+            _spread(postings.best, rows.stop - rows.start, 32, given)
+        return ids, scores
 
     def pairs(self, texts: Sequence[str], document_rows: np.ndarray) -> np.ndarray:
         """Scores of aligned pairs: text i against document `document_rows[i]`. [P], integer [P] -> float32 [P].
@@ -109,6 +120,8 @@ class Bm25Index:
         Raises:
             ValueError: the two differ in length, or a row is out of range.
         """
+        from litotes.search import postings
+
         document_rows = np.asarray(document_rows)
         if document_rows.shape != (len(texts),):
             raise ValueError(f"Bm25Index.pairs: {len(texts)} texts, but document rows {list(document_rows.shape)}")
@@ -117,40 +130,21 @@ class Bm25Index:
             raise ValueError(f"Bm25Index.pairs: document rows must be in [0, {self.documents}), got {span}")
         first: dict[str, int] = {}
         text_rows = np.fromiter((first.setdefault(text, len(first)) for text in texts), np.int64, len(texts))
-        order = np.argsort(text_rows, kind="stable")
         scores = np.zeros(len(texts), np.float32)
-        for rows, found, keys in self._blocks(list(first)):
-            lo, hi = np.searchsorted(text_rows[order], [rows.start, rows.stop])
-            places = order[lo:hi]
-            asked = (text_rows[places] - rows.start) * self.documents + document_rows[places]
-            where = np.searchsorted(keys, asked)
-            there = where < len(keys)
-            there[there] = keys[where[there]] == asked[there]
-            scores[places[there]] = found.data[where[there]]
+        asked = self._counts(list(first))
+        given = *self.postings, *asked, text_rows, document_rows.astype(np.int64), scores
+        _spread(postings.of_pairs, len(texts), 4096, given)
         return scores
 
-    def _blocks(self, texts: Sequence[str]) -> Iterator[tuple[slice, Any, np.ndarray]]:
-        """Blocks of texts: (rows, scores as CSR float32 with sorted columns, row * documents + column of each)."""
-        from scipy import sparse
-
-        step = max(1, _CELLS // max(1, self.documents))
-        for lo in range(0, len(texts), step):
-            rows = slice(lo, min(lo + step, len(texts)))
-            counts = self._counts(texts[rows], sparse)
-            found = counts @ self.weights
-            found.sort_indices()
-            found.data = found.data.astype(np.float32)
-            row = np.repeat(np.arange(found.shape[0], dtype=np.int64), np.diff(found.indptr))
-            yield rows, found, row * self.documents + found.indices
-
-    def _counts(self, texts: Sequence[str], sparse: Any) -> Any:
-        """How often each known word stands in each text: CSR float64 [texts, words], words in order."""
+    def _counts(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The known words of each text in order: (offsets int64 [n + 1], words int64, how often each stands there)."""
         lines = [[self.vocabulary[word] for word in line if word in self.vocabulary] for line in self._tokens(texts)]
-        offsets = np.cumsum([0] + [len(line) for line in lines])
-        words = np.fromiter((word for line in lines for word in line), np.int64, offsets[-1])
-        counts = sparse.csr_array((np.ones(len(words)), words, offsets), shape=(len(lines), len(self.vocabulary)))
-        counts.sum_duplicates()
-        return counts
+        owner = np.repeat(np.arange(len(lines)), [len(line) for line in lines])
+        words = np.fromiter((word for line in lines for word in line), np.int64, len(owner))
+        known = max(len(self.vocabulary), 1)
+        pairs, counts = np.unique(owner * known + words, return_counts=True)
+        offsets = np.searchsorted(pairs, np.arange(len(lines) + 1) * known)
+        return offsets.astype(np.int64), pairs % known, counts.astype(np.float64)
 
     def _tokens(self, texts: Sequence[str]) -> list[list[str]]:
         return _tokens(texts, self.stemmer, self.stopwords)
@@ -168,12 +162,19 @@ def _tokens(texts: Sequence[str], stemmer: str | None, stopwords: str | None) ->
     return bm25s.tokenize(list(texts), stopwords=stopwords or [], stemmer=stem, return_ids=False, show_progress=False)
 
 
-def _first(costs: np.ndarray, k: int) -> np.ndarray:
-    """Places of the k lowest costs, in order, ties to the first place."""
-    if len(costs) > 4 * k:
-        near = np.flatnonzero(costs <= np.partition(costs, k - 1)[k - 1])
-        return near[np.argsort(costs[near], kind="stable")[:k]]
-    return np.argsort(costs, kind="stable")[:k]
+def _spread(loop: Callable[..., None], length: int, step: int, given: tuple[Any, ...]) -> None:
+    """Run a compiled loop over [0, length), `step` rows at a time, on all cores."""
+    spans = list(_slices(length, step))
+    if len(spans) < 2 or cores() == 1:
+        for span in spans:
+            loop(span.start, span.stop, *given)
+        return
+    with ThreadPoolExecutor(cores()) as pool:
+        list(pool.map(lambda span: loop(span.start, span.stop, *given), spans))
+
+
+def _slices(length: int, step: int) -> Iterator[slice]:
+    return (slice(low, min(low + step, length)) for low in range(0, length, step))
 
 
 def _check(method: str, k1: float, b: float) -> None:

@@ -1,213 +1,285 @@
-"""Exact top-k: a fast scan proposes, the definition decides, and a certificate says that nothing was missed."""
+"""Exact top-k: low-precision products propose, bounds of their error prove, and the definition decides."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from litotes.search.bounds import Bounds, Precision
 from litotes.search.definition import check_similarity, check_vectors, norms, score_pairs
-from litotes.search.exclusion import Exclusion, Rows
-from litotes.search.scan import Float32Scan
+from litotes.search.depths import depths
+from litotes.search.mask import Mask
+from litotes.search.problem import Problem
+
+_WORTH_COMPILING = 2e10  # products; below, loading the compiled loops (0.6 s) costs more than they save
+_FEW_ALLOWED = 64  # where a query may find one document in so many, scoring those beats a scan
+
+
+@dataclass(frozen=True)
+class SearchReport:
+    """How a search was proved.
+
+    Args:
+        queries: how many; every one of them is certified.
+        at_once: how many were so with one scoring of their survivors; near-ties need more rounds.
+        survivors_mean, survivors_max: documents per query that had to be scored by the definition at the end.
+        engine: "compiled", "torch", or "definition" (masks left so few pairs that all were scored).
+        precision: of the products, "bfloat16", "float32" or "float64".
+    """
+
+    queries: int
+    at_once: int
+    survivors_mean: float
+    survivors_max: int
+    engine: str
+    precision: str
 
 
 def top_k(
     queries: np.ndarray,
     corpus: np.ndarray,
-    k: int,
+    k: int | np.ndarray,
     *,
     similarity: str = "cosine",
-    exclude: Rows | None = None,
+    mask: Mask | None = None,
+    skip: int = 0,
     query_norms: np.ndarray | None = None,
     corpus_norms: np.ndarray | None = None,
-    query_block: int = 1024,
+    query_block: int = 8192,
     corpus_block: int = 16384,
-    slack: int | None = None,
+    precision: str = "auto",
+    engine: str = "auto",
     device: str = "cpu",
+    threads: int | None = None,
+    report: Callable[[SearchReport], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best documents of each query by the definition of `score_pairs`, ties to the lowest row; certified.
 
-    1. Scan: scores in float32, block by block, each within a known error (`Float32Scan`); k + slack survivors a query.
-    2. Rescore: survivors get their score by the definition; t is the k-th best of them.
-    3. Certify: a document outside the survivors scans no better than the worst survivor, c. If c < floor(t), none of
-       them can reach t, and the answer is exact.
-    4. Otherwise the query is scanned again and every document at or above floor(t) is scored by the definition: with
-       more ties or less precision this set grows, up to the whole corpus, and the answer stays exact.
+    1. Multiply: blocks of the corpus are rounded to low precision and multiplied with the queries; every product comes
+       with a bound of its error (`Bounds`).
+    2. Scan: per query a line is kept, the k-th largest lower bound so far. A document whose upper bound lies below the
+       line is beaten by k others, by more than the definition's own rounding: it is dropped. The others survive.
+    3. Decide: survivors are scored by the definition. Where near-ties would make them too many, this happens early and
+       only the k best of them stay, so in the worst case every document is scored by the definition.
 
-    So ids and scores depend on the vectors only: not on block sizes, slack, threads, device or the other queries.
+    Nothing is dropped without that proof, so ids and scores depend on the vectors only: not on precision, block sizes,
+    threads, device or the other queries.
 
     In:   queries float32 [Q, D], corpus float32 [N, D]; finite; either may be memory-mapped.
-    Out:  ids int32 [Q, k], best first, -1 where fewer than k documents remain; scores float32 [Q, k], -inf there.
-    Cost: O(Q N D) products in float32, O(Q (k + slack) D) in float64; memory O(Q (k + slack) + both blocks' product).
+    Out:  ids int32 [Q, max k], best first, -1 where fewer than k documents remain; scores float32, -inf there.
+    Cost: O(Q N D) products in low precision, O(Q survivors D) in float64; memory: see `scratch_bytes`. The corpus is
+        read once per `query_block` queries, and once more for norms that are not given.
 
     Args:
-        k: how many, >= 1; may exceed the corpus.
+        k: how many: one number >= 1, or integers >= 0 [Q]; may exceed the corpus.
         similarity: "cosine", "dot" or "l2" (larger = more alike in all three).
-        exclude: (offsets int64 [Q + 1], items [any]): documents that a query may not find, left out inside the scan.
+        mask: what each query may find; applied inside the scan.
+        skip: leave out so many at the top, >= 0: the window of ranks [skip, skip + k).
         query_norms, corpus_norms: as `norms` gives them, where they are at hand; rows are then taken as checked.
         query_block, corpus_block: rows at a time, >= 1. They set memory and speed.
-        slack: survivors kept beyond k, >= 0; None = max(8, k / 16).
-        device: where the scan runs, as torch spells it; the definition runs on the CPU.
+        precision: of the products, "bfloat16", "float32", or "auto": bfloat16 where the processor multiplies it.
+        engine: "compiled" (CPU only), "torch", or "auto": compiled loops where they are worth loading.
+        device: where products are formed, as torch spells it: a CPU or CUDA device. The definition runs on the CPU.
+        threads: how many, >= 1; None = as many as torch uses.
+        report: called with the `SearchReport`.
     Raises:
-        ValueError: an argument is out of range, or `exclude` does not fit.
+        ValueError: an argument is out of range, or the mask does not fit.
         BadInput: vectors are no float32 matrices, or hold NaN or infinity (the message names input and row).
     """
-    _check(k, query_block, corpus_block, slack)
+    import torch
+
+    _check(query_block, corpus_block, skip, precision, engine, device, threads)
     check_similarity("top_k", similarity)
-    check_vectors(queries, "queries", finite=query_norms is None)
-    check_vectors(corpus, "corpus", finite=corpus_norms is None)
+    check_vectors(queries, "queries", finite=False)
+    check_vectors(corpus, "corpus", finite=False)
     if queries.shape[1] != corpus.shape[1]:
         raise ValueError(f"top_k: queries have {queries.shape[1]} dimensions, the corpus has {corpus.shape[1]}")
-    excluded = Exclusion.of(exclude, len(queries), len(corpus))
-    query_norms = norms(queries) if query_norms is None else query_norms
-    corpus_norms = norms(corpus) if corpus_norms is None else corpus_norms
-    scan = Float32Scan(queries, corpus, similarity, query_norms, corpus_norms, device)
-    kept = k + (max(8, k // 16) if slack is None else slack)
+    mask = None if mask is None else Mask.fitting("top_k", mask, len(queries), len(corpus))
+    wanted = depths("top_k", k, len(queries))
+    threads = torch.get_num_threads() if threads is None else threads
 
-    with _full_products():
-        cut, survivors = _scan(scan, excluded, kept, query_block, corpus_block)
-        rows = np.repeat(np.arange(len(queries)), survivors.shape[1])
-        scores = _score(scan, queries, similarity, query_norms, rows, survivors.ravel()).reshape(survivors.shape)
-        ids, scores = _best(survivors, scores, k)
-        certified = (cut == -np.inf) | (cut < scan.floor(scores[:, k - 1], np.arange(len(queries))))
-        failed = np.flatnonzero(~certified)
-        step = max(1, query_block // 8)  # where everything ties, all of the block is scored at once
-        for lo in range(0, len(failed), step):
-            part = failed[lo : lo + step]
-            again = _search_above(scan, queries, query_norms, excluded, part, ids[part], scores[part], corpus_block)
-            ids[part], scores[part] = again
-    return ids, scores
+    documents = None
+    if mask is not None and mask.allowed is not None:
+        documents, mask = np.flatnonzero(mask.allowed), replace(mask, allowed=None)
+    findable = len(corpus) if documents is None else len(documents)
+    if engine == "auto":
+        large = len(queries) * findable * corpus.shape[1] >= _WORTH_COMPILING
+        engine = "compiled" if large and device == "cpu" else "torch"
+    quickly = engine == "compiled"
+    query_norms = _norms(queries, "queries", quickly, threads) if query_norms is None else query_norms
+    corpus_norms = _norms(corpus, "corpus", quickly, threads) if corpus_norms is None else corpus_norms
+    if quickly:
+        from litotes.search.compiled import rows_of
 
-
-def _scan(
-    scan: Float32Scan, excluded: Exclusion, kept: int, query_block: int, corpus_block: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The `kept` best by scan score: (the worst of them [Q], -inf if all fit; documents [Q, kept or N], -1 padded)."""
-    import torch
-
-    count, documents = len(scan.queries), len(scan.corpus)
-    kept = min(kept, documents)
-    values = torch.full((count, kept), -torch.inf, device=scan.device)
-    items = torch.full((count, kept), -1, dtype=torch.int64, device=scan.device)
-    for columns in _slices(documents, corpus_block):
-        block = scan.block(columns)
-        for rows in _slices(count, query_block):
-            scores = _masked(scan, rows, block, excluded.within(rows, columns))
-            best, where = scores.topk(min(kept, scores.shape[1]), dim=1, sorted=False)
-            if columns.start:
-                best = torch.cat([values[rows], best], dim=1)
-                where = torch.cat([items[rows], where + columns.start], dim=1)
-                best, order = best.topk(kept, dim=1, sorted=False)
-                where = where.gather(1, order)
-            values[rows, : best.shape[1]], items[rows, : best.shape[1]] = best, where
-    items[values == -torch.inf] = -1
-    cut = values.amin(dim=1) if 0 < kept < documents else torch.full((count,), -torch.inf)
-    return cut.cpu().numpy(), items.cpu().numpy()
-
-
-def _search_above(
-    scan: Float32Scan,
-    queries: np.ndarray,
-    query_norms: np.ndarray,
-    excluded: Exclusion,
-    rows: np.ndarray,
-    ids: np.ndarray,
-    scores: np.ndarray,
-    corpus_block: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Exact answers for the queries `rows`, given k documents each whose definition scores are known."""
-    import torch
-
-    k = ids.shape[1]
-    floor = torch.from_numpy(scan.floor(scores[:, -1], rows)).to(scan.device)[:, None]
-    index, excluded = torch.from_numpy(rows).to(scan.device), excluded.of_rows(rows)
-    ids, scores = np.full_like(ids, -1), np.full_like(scores, -np.inf)
-    for columns in _slices(len(scan.corpus), corpus_block):
-        block = scan.block(columns)
-        inside = excluded.within(slice(0, len(rows)), columns)
-        approximate = _masked(scan, index, block, inside)
-        above = (approximate >= floor) & (approximate > -torch.inf)  # the floor itself may be -inf
-        near, found = above.nonzero().cpu().numpy().T
-        defined = _score(scan, queries, scan.similarity, query_norms, rows[near], found + columns.start)
-        # `nonzero` gives rows in order, so each query's finds are one run; ragged runs become a padded matrix
-        lengths = np.bincount(near, minlength=len(rows))
-        place = np.arange(len(near)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        wide = k + int(lengths.max(initial=0))
-        all_ids, all_scores = np.full((len(rows), wide), -1), np.full((len(rows), wide), -np.inf, np.float32)
-        all_ids[:, :k], all_scores[:, :k] = ids, scores
-        all_ids[near, k + place], all_scores[near, k + place] = found + columns.start, defined
-        ids, scores = _best(all_ids, all_scores, k)
-    return ids, scores
-
-
-def _masked(scan: Float32Scan, rows: object, block: object, inside: tuple[np.ndarray, np.ndarray]):  # type: ignore[no-untyped-def]
-    import torch
-
-    scores = scan.scores(rows, block)
-    if len(inside[0]):
-        scores[tuple(torch.from_numpy(part).to(scan.device) for part in inside)] = -torch.inf
-    return scores
-
-
-def _score(
-    scan: Float32Scan,
-    queries: np.ndarray,
-    similarity: str,
-    query_norms: np.ndarray,
-    rows: np.ndarray,
-    documents: np.ndarray,
-) -> np.ndarray:
-    """Definition scores of pairs; -inf where the document is -1."""
-    import torch
-
-    exists = documents >= 0
-    scores = np.full(len(documents), -np.inf, np.float32)
-    scores[exists] = score_pairs(
+        queries, corpus = rows_of(queries), rows_of(corpus)
+    problem = Problem(
         queries,
-        scan.corpus,
-        rows[exists],
-        documents[exists],
+        corpus,
         similarity,
-        query_norms,
-        scan.corpus_norms,
-        torch.get_num_threads(),
+        np.ascontiguousarray(query_norms, np.float64),
+        np.ascontiguousarray(corpus_norms, np.float64),
+        np.where(wanted > 0, np.minimum(wanted + skip, findable), 0),
+        documents,
+        None if mask is None or mask.open else mask,
     )
-    return scores
+    width = int(wanted.max(initial=0 if np.ndim(k) else int(k)))
+    ids, scores = np.full((len(queries), width), -1, np.int32), np.full((len(queries), width), -np.inf, np.float32)
+    if not (len(queries) and findable):
+        found, seen, engine, precision = (ids, scores), np.zeros((len(queries), 2)), "definition", "float64"
+    elif mask is not None and mask.allow is not None and len(mask.allow[1]) * _FEW_ALLOWED <= len(queries) * findable:
+        found, engine, precision = _score_allowed(problem, threads), "definition", "float64"
+        seen = np.stack([np.diff(mask.allow[0]), np.zeros(len(queries))], axis=1)
+    else:
+        if precision == "auto":
+            precision = _fastest(device, engine)
+        longest = float(problem.corpus_norms.max())
+        kind: Precision = "bfloat16" if precision == "bfloat16" else "float32"
+        bounds = Bounds.of(similarity, corpus.shape[1], kind, device, problem.query_norms, longest)
+        with _full_products(device):
+            *hits, seen = _search(problem, bounds, engine, device, threads, query_block, corpus_block)
+        found = hits[0], hits[1]
+    ranks = found[0].shape[1] - skip
+    if ranks > 0:
+        ids[:, :ranks], scores[:, :ranks] = found[0][:, skip:], found[1][:, skip:]
+    if report is not None:
+        at_once, many = int((seen[:, 1] == 0).sum()), seen[:, 0]
+        mean, most = (float(many.mean()), int(many.max())) if len(many) else (0.0, 0)
+        report(SearchReport(len(queries), at_once, mean, most, engine, precision))
+    return ids, scores
 
 
-def _best(ids: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best columns of each row, ties to the lowest id, padded with -1 and -inf. Absent ones are (-1, -inf)."""
-    key = np.where(ids < 0, np.iinfo(np.int64).max, ids)  # what is absent comes after a real score of -inf
-    order = np.argsort(key, axis=1, kind="stable")
-    ids, scores = np.take_along_axis(ids, order, 1), np.take_along_axis(scores, order, 1)
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    best = np.full((len(ids), k), -1, np.int32), np.full((len(ids), k), -np.inf, np.float32)
-    best[0][:, : order.shape[1]] = np.take_along_axis(ids, order, 1)
-    best[1][:, : order.shape[1]] = np.take_along_axis(scores, order, 1)
-    return best
+def scratch_bytes(
+    queries: int,
+    k: int,
+    dimensions: int,
+    query_block: int = 8192,
+    corpus_block: int = 16384,
+    *,
+    documents: int = 0,
+    threads: int = 2,
+) -> int:
+    """At most so much memory does `top_k` take on a CPU beside its vectors: answers, candidates, blocks and tiles.
+
+    Args:
+        queries, k, dimensions, query_block, corpus_block, threads: as `top_k` will have them (k with its `skip`).
+        documents: rows of the corpus if their norms are not at hand, else 0.
+    """
+    from litotes.search.compiled import ROWS, capacity, tile_columns
+
+    group, depth = min(queries, query_block) + 2 * ROWS, dimensions + 64
+    answers = queries * k * 8 * 2  # twice: with and without `skip`
+    candidates = group * (capacity(k) * 12 + depth * 4 + 128)
+    block = (corpus_block + tile_columns("bfloat16")) * (depth * 4 + 64)
+    tiles = threads * (tile_columns("bfloat16") * (ROWS + 32) * 4 + capacity(k) * 12)
+    return answers + candidates + block + tiles + 8 * documents + 16 * queries + 2**22
 
 
-def _slices(length: int, step: int) -> Iterator[slice]:
-    return (slice(lo, min(lo + step, length)) for lo in range(0, length, step))
+def _search(
+    problem: Problem, bounds: Bounds, engine: str, device: str, threads: int, query_block: int, corpus_block: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    if engine == "compiled":
+        from litotes.search import compiled
+
+        return compiled.search(problem, bounds, threads, query_block, corpus_block)
+    from litotes.search import scan
+
+    return scan.search(problem, bounds, device, query_block, corpus_block)
+
+
+def _score_allowed(problem: Problem, threads: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every pair that `allow` names scored by the definition: exact without a proof."""
+    from litotes.search.scan import best
+
+    assert problem.mask is not None and problem.mask.allow is not None
+    offsets, items = problem.mask.allow
+    width = int(problem.k.max())
+    ids = np.full((len(problem.queries), width), -1, np.int32)
+    scores = np.full((len(problem.queries), width), -np.inf, np.float32)
+    for low in range(0, len(ids), 1024):
+        rows = np.arange(low, min(low + 1024, len(ids)))
+        lengths = np.diff(offsets)[rows]
+        owners, found = np.repeat(rows, lengths), items[offsets[low] : offsets[rows[-1] + 1]]
+        place = np.arange(len(found)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        kept = problem.mask.keeps(owners, found)
+        if problem.documents is not None:
+            kept &= np.isin(found, problem.documents)
+        wide = np.full((len(rows), int(lengths.max(initial=0))), -1), np.full((len(rows), lengths.max()), -np.inf, "f4")
+        where = owners[kept] - low, place[kept]
+        wide[0][where] = found[kept]
+        wide[1][where] = score_pairs(
+            problem.queries,
+            problem.corpus,
+            owners[kept],
+            found[kept],
+            problem.similarity,
+            problem.query_norms,
+            problem.corpus_norms,
+            threads,
+        )
+        some = best(*wide, problem.k[rows])
+        ids[rows, : some[0].shape[1]], scores[rows, : some[1].shape[1]] = some
+    return ids, scores
+
+
+def _norms(vectors: np.ndarray, name: str, quickly: bool, threads: int) -> np.ndarray:
+    """Norms by the definition; NaN and infinity show in them, and are refused."""
+    if quickly:
+        from litotes.search import compiled
+
+        made = compiled.norms(vectors, threads)
+    else:
+        made = norms(vectors)
+    if not np.isfinite(made).all():
+        check_vectors(vectors, name)
+    return made
+
+
+def _fastest(device: str, engine: str) -> Precision:
+    """bfloat16 where the processor has units for it; a small problem on a CPU is not worth asking."""
+    import torch
+
+    if device != "cpu":
+        return "bfloat16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float32"
+    if engine == "torch":
+        return "float32"
+    from llvmlite.binding import get_host_cpu_features  # type: ignore[import-untyped]
+
+    features = get_host_cpu_features()
+    return "bfloat16" if any(features.get(name) for name in ("avx512bf16", "amx-bf16", "bf16")) else "float32"
 
 
 @contextmanager
-def _full_products() -> Iterator[None]:
-    """Float32 products at full precision while it lasts: TF32 or bfloat16 shortcuts would break the bound."""
+def _full_products(device: str) -> Iterator[None]:
+    """Products as the bounds know them while it lasts: no TF32, no autocast, no sums in reduced precision."""
     import torch
 
-    before = torch.get_float32_matmul_precision()
+    before, cuda = torch.get_float32_matmul_precision(), torch.backends.cuda.matmul
+    reduced = cuda.allow_bf16_reduced_precision_reduction
     torch.set_float32_matmul_precision("highest")
+    cuda.allow_bf16_reduced_precision_reduction = False
     try:
-        yield
+        with torch.no_grad(), torch.autocast(torch.device(device).type, enabled=False):
+            yield
     finally:
         torch.set_float32_matmul_precision(before)
+        cuda.allow_bf16_reduced_precision_reduction = reduced
 
 
-def _check(k: int, query_block: int, corpus_block: int, slack: int | None) -> None:
-    for name, value, least in (("k", k, 1), ("query_block", query_block, 1), ("corpus_block", corpus_block, 1)):
+def _check(
+    query_block: int, corpus_block: int, skip: int, precision: str, engine: str, device: str, threads: int | None
+) -> None:
+    numbers = {"query_block": (query_block, 1), "corpus_block": (corpus_block, 1), "skip": (skip, 0)}
+    if threads is not None:
+        numbers["threads"] = threads, 1
+    for name, (value, least) in numbers.items():
         if not (isinstance(value, (int, np.integer)) and value >= least):
             raise ValueError(f"top_k: {name} must be a whole number >= {least}, got {value!r}")
-    if slack is not None and not (isinstance(slack, (int, np.integer)) and slack >= 0):
-        raise ValueError(f"top_k: slack must be a whole number >= 0, got {slack!r}")
+    if precision not in ("auto", "bfloat16", "float32"):
+        raise ValueError(f"top_k: precision must be 'auto', 'bfloat16' or 'float32', got {precision!r}")
+    if engine not in ("auto", "compiled", "torch"):
+        raise ValueError(f"top_k: engine must be 'auto', 'compiled' or 'torch', got {engine!r}")
+    if engine == "compiled" and device != "cpu":
+        raise ValueError(f"top_k: the compiled engine runs on the device 'cpu', got {device!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,6 +55,9 @@ class Mask:
         Raises:
             ValueError: a condition does not fit the queries, the documents, or itself (it is named).
         """
+        for name, count in (("queries", queries), ("documents", documents)):
+            if not (isinstance(count, (int, np.integer)) and count >= 0):
+                raise ValueError(f"Mask: {name} must be a whole number >= 0, got {count!r}")
         if allowed is not None:
             allowed = np.asarray(allowed)
             if allowed.dtype != bool or allowed.shape != (documents,):
@@ -79,6 +82,20 @@ class Mask:
             groups,
             times,
         )
+
+    @classmethod
+    def fitting(cls, owner: str, mask: Mask | None, queries: int, documents: int) -> Mask:
+        """The mask itself, or one without any condition for None.
+
+        Raises:
+            ValueError: it is for another number of queries or documents (`owner` is named).
+        """
+        if mask is None:
+            return cls(queries, documents)
+        if (mask.queries, mask.documents) != (queries, documents):
+            expected = f"a mask of {queries} queries over {documents} documents"
+            raise ValueError(f"{owner}: expected {expected}, got one of {mask.queries} over {mask.documents}")
+        return mask
 
     @property
     def open(self) -> bool:
@@ -129,19 +146,55 @@ class Mask:
     def hidden(self, queries: slice, documents: slice) -> Rows:
         """The pairs of one block that may not be found, counted from its corner: (query rows, document columns).
 
-        Cost: O(excluded items) where `exclude` is the only condition, else O(block).
+        Cost: O(excluded items of these queries) where `exclude` is the only condition, else O(block).
         """
-        rows = np.arange(queries.start, queries.stop)
         if self.open:
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
         if self.allow is self.allowed is self.groups is self.times is None:
             assert self.exclude is not None
-            offsets, items = _between(_taken(self.exclude, rows), documents.start, documents.stop)
-            return np.repeat(np.arange(len(rows)), np.diff(offsets)), items.astype(np.int64)
-        width = documents.stop - documents.start
-        kept = self.keeps(np.repeat(rows, width), np.tile(np.arange(documents.start, documents.stop), len(rows)))
-        hidden = np.flatnonzero(~kept)
-        return hidden // width, hidden % width
+            return _corner(self.exclude, queries, documents)
+        rows, columns = np.nonzero(~self.kept(queries, documents))
+        return rows, columns
+
+    def kept(self, queries: slice, documents: slice) -> np.ndarray:
+        """Whether each pair of one block may be found: bool [block queries, block documents].
+
+        Cost: O(block), a byte a pair and no more at a time than a few of them.
+        """
+        shape = queries.stop - queries.start, documents.stop - documents.start
+        kept = np.ones(shape, bool)
+        if self.allow is not None:
+            kept[:] = False
+            kept[_corner(self.allow, queries, documents)] = True
+        if self.exclude is not None:
+            kept[_corner(self.exclude, queries, documents)] = False
+        if self.allowed is not None:
+            kept &= self.allowed[documents]
+        if self.groups is not None:
+            group = self.groups[0][queries, None]
+            kept &= (group < 0) | (group != self.groups[1][documents])
+        if self.times is not None:
+            time, earliest, latest = self.times
+            kept &= earliest[queries, None] <= time[documents]
+            kept &= time[documents] <= latest[queries, None]
+        return kept
+
+    def without(self, exclude: Rows) -> Mask:
+        """The same mask with further documents excluded: rows of items in any order, one row a query.
+
+        Raises:
+            ValueError: `exclude` does not fit.
+        """
+        more = _rows(exclude, self.queries, self.documents, "exclude")
+        if self.exclude is not None and more is not None:
+            owner = np.concatenate(
+                [np.repeat(np.arange(self.queries), np.diff(part[0])) for part in (self.exclude, more)]
+            )
+            items = np.concatenate([self.exclude[1], more[1]])
+            order = np.argsort(owner, kind="stable")
+            joined = _offsets(np.bincount(owner, minlength=self.queries)), items[order]
+            more = _rows(joined, self.queries, self.documents, "exclude")
+        return replace(self, exclude=more)
 
     def possible(self) -> np.ndarray | None:
         """At most so many documents can each query find, int64 [n]; None where no condition bounds it from above."""
@@ -172,13 +225,14 @@ def _rows(rows: Rows | None, queries: int, documents: int, name: str) -> Rows | 
         raise ValueError(f"Mask: {name} needs offsets [{queries + 1}] and items [any], got {shapes}")
     if any(len(part) and not np.issubdtype(part.dtype, np.integer) for part in (offsets, items)):
         raise ValueError(f"Mask: {name} needs integers, got {offsets.dtype} offsets and {items.dtype} items")
+    offsets = offsets.astype(np.int64)  # unsigned ones would never fall
     if offsets[0] != 0 or offsets[-1] != len(items) or (np.diff(offsets) < 0).any():
         raise ValueError(f"Mask: the offsets of {name} must rise from 0 to {len(items)}, the number of items")
     if len(items) and not (items.min() >= 0 and items.max() < documents):
         found = f"{items.min()} to {items.max()}"
         raise ValueError(f"Mask: the items of {name} must be document rows in [0, {documents}), got {found}")
     owner = np.repeat(np.arange(queries, dtype=np.int64), np.diff(offsets))
-    pairs = np.unique(owner * max(documents, 1) + items)
+    pairs = np.unique(owner * max(documents, 1) + items.astype(np.int64))
     counts = np.bincount(pairs // max(documents, 1), minlength=queries)
     return _offsets(counts), (pairs % max(documents, 1)).astype(np.int32)
 
@@ -197,6 +251,16 @@ def _holds(rows: Rows, queries: np.ndarray, documents: np.ndarray) -> np.ndarray
     found = np.zeros(len(low), bool)
     found[inside] = items[low[inside]] == documents[inside]
     return found
+
+
+def _corner(rows: Rows, queries: slice, documents: slice) -> Rows:
+    """The items inside one block, counted from its corner."""
+    offsets, items = rows
+    offsets = offsets[queries.start : queries.stop + 1]
+    items = items[offsets[0] : offsets[-1]]
+    owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    inside = (items >= documents.start) & (items < documents.stop)
+    return owner[inside], items[inside].astype(np.int64) - documents.start
 
 
 def _taken(rows: Rows, queries: np.ndarray) -> Rows:

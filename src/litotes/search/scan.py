@@ -1,4 +1,4 @@
-"""A fast scan whose error is known: float32 products in blocks, and a floor below which nothing can matter."""
+"""The exact scan in torch, on any device whose products have an error bound: a line per query, few survivors."""
 
 from __future__ import annotations
 
@@ -6,111 +6,261 @@ from typing import Any
 
 import numpy as np
 
-from litotes.search.definition import gamma
+from litotes.search.bounds import Bounds
+from litotes.search.definition import score_pairs
+from litotes.search.problem import Problem
 
-_ROUNDOFF = 2.0**-24
-_SMALLEST = 2.0**-126  # below it float32 loses digits, or is flushed to zero
+_ROWS = 512  # queries of a tile
+_UP = 1 + 1e-9
 
 
-class Float32Scan:
-    """Approximate scores of queries against blocks of a corpus, each within a bound of the definition.
+class TorchScan:
+    """What `CompiledScan` does, as whole-tensor steps: the same bounds, the same line, the same answers.
 
-    What is scanned has no power of two in it that could overflow: both sides are scaled by powers of two (exact), or
-    normalised (cosine). With q', x' the scaled vectors, scan score and true score are
+    Candidates of a query are kept with a lower and an upper bound of their score. A tile's products are compared with
+    the line (the k-th largest lower bound, less the largest error of the tile); what is above joins the candidates,
+    the line rises, and what lies wholly below it is dropped: k others beat it. Queries left with more than `room`
+    candidates (near-ties) have them scored by the definition at once and keep the k best.
 
-        cosine   s = q'.x'                 score = s
-        dot      s = q'.x'                 score = unit * s
-        l2       s = q'.x' - |x'|^2 / 2    score = 2 unit s - |q|^2
-
-    and whatever the order of summation, fused multiply-adds included, |fl(s) - s| <= E with
-
-        E = gamma(D + 4) * size + 4 D 2^-126,   gamma(n) = n u / (1 - n u), u = 2^-24
-
-    where size bounds sum |q'_d x'_d| by |q'| max|x'| (plus max|x'|^2 / 2 for l2; 1 for cosine). D products and D - 1
-    sums cost gamma(D); the 4 covers rounding of normalised entries, of the bias and of its addition; the last term is
-    what underflow or flushing to zero can take. TF32 and other reduced products must be off while `scores` runs.
-
-    In:   queries float32 [Q, D], corpus float32 [N, D] (may be memory-mapped, read by blocks), their float64 norms.
-    Cost: a scaled copy of the queries; one block of the corpus at a time.
-    Source: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, section 3.1.
+    In:   a problem; where its vectors lie on the host, blocks are moved to the device as they come.
+    Cost: O(Q N D) products; memory O(query_block (room + k) + corpus_block D + tile), on the device.
     """
 
-    def __init__(
-        self,
-        queries: np.ndarray,
-        corpus: np.ndarray,
-        similarity: str,
-        query_norms: np.ndarray,
-        corpus_norms: np.ndarray,
-        device: str = "cpu",
-    ):
-        self.corpus, self.similarity, self.device = corpus, similarity, device
-        self.corpus_norms = corpus_norms
-        dimensions = corpus.shape[1]
-        largest = float(corpus_norms.max(initial=0.0))
-        if similarity == "cosine":
-            self._query_power, self._corpus_power = 0, 0
-            size = np.ones(len(queries))
-            self._unit, self._shift = 1.0, np.zeros(len(queries))
+    def __init__(self, problem: Problem, bounds: Bounds, device: str, corpus_block: int):
+        import torch
+
+        self._problem, self._bounds, self._device, self._block = problem, bounds, device, corpus_block
+        self._dtype = torch.bfloat16 if bounds.precision == "bfloat16" else torch.float32
+        self._room = room(int(problem.k.max()))
+
+    def run(self, group: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """ids int32 [n, k] and scores float32 [n, k] of the queries `group`; int64 [n, 2]: survivors, early rounds."""
+        import torch
+
+        problem, bounds, count = self._problem, self._bounds, group.stop - group.start
+        factors = bounds.query_factors(group)
+        queries, errors = self._lowered(problem.queries[group], factors, None)
+        terms = torch.from_numpy(bounds.query_terms(group, errors)).to(self._device)
+        tiles = [slice(low, min(low + _ROWS, count)) for low in range(0, count, _ROWS)]
+        states = [_State(tile.stop - tile.start, self._device) for tile in tiles]
+        wanted = torch.from_numpy(problem.k[group]).to(self._device)
+        early, seen, length = np.zeros(count, np.int64), 0, problem.count
+        while seen < length:
+            # before there is a line everything is a candidate, so the first blocks are small and later ones double
+            rows = problem.rows(seen, seen + max(self._room, seen), seen + self._block, length)
+            norms = problem.corpus_norms[rows]
+            block, errors = self._lowered(problem.corpus[rows], bounds.document_factors(norms), bounds.halves(norms))
+            document_terms = torch.from_numpy(bounds.document_terms(norms, errors)).to(self._device)
+            documents = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+            for tile, state in zip(tiles, states, strict=True):
+                size = tile.stop - tile.start
+                products = (queries[tile.start : tile.start + _padded(size)] @ block.T)[:size, : len(documents)]
+                own = terms[tile]
+                found = self._above(products, state.lines, own, document_terms)
+                if problem.mask is not None:
+                    found = self._kept(found, documents, group.start + tile.start)
+                state.add(found, products, own, document_terms, documents, bounds.output)
+                state.raise_lines(wanted[tile], own)
+                self._relieve(state, slice(group.start + tile.start, group.start + tile.stop), early[tile])
+            seen += len(documents)
+        ids = np.concatenate([_wide(state.ids.cpu().numpy(), max(s.width for s in states)) for state in states])
+        survivors = (ids >= 0).sum(axis=1)
+        best_ids, best_scores = best(ids, self._scores(np.arange(group.start, group.stop), ids), problem.k[group])
+        return best_ids, best_scores, np.stack([survivors, early], axis=1)
+
+    def _lowered(self, vectors: np.ndarray, factors: np.ndarray, halves: np.ndarray | None) -> tuple[Any, np.ndarray]:
+        """Scaled vectors in low precision, behind them the columns of l2 and zeros; and lengths of what was lost."""
+        import torch
+
+        bounds = self._bounds
+        low = torch.zeros((_padded(len(vectors)), bounds.depth), dtype=self._dtype, device=self._device)
+        exact = torch.from_numpy(np.array(vectors, copy=True)).to(self._device).double()
+        exact *= torch.from_numpy(factors).to(self._device)[:, None]
+        inside = low[: len(vectors), : bounds.dimensions]
+        inside.copy_(exact.float())
+        errors = (exact - inside.double()).square_().sum(dim=1).sqrt_().cpu().numpy() * _UP
+        if halves is None:
+            low[: len(vectors), bounds.dimensions : bounds.dimensions + bounds.pieces] = 1.0
         else:
-            query_power, corpus_power = _power(query_norms), _power(corpus_norms)
-            if similarity == "l2":
-                query_power = corpus_power = max(query_power, corpus_power)
-            self._query_power, self._corpus_power = query_power, corpus_power
-            size = np.ldexp(query_norms, -query_power) * np.ldexp(largest, -corpus_power)
-            self._unit, self._shift = float(np.ldexp(1.0, query_power + corpus_power)), np.zeros(len(queries))
-            if similarity == "l2":
-                size = size + 0.5 * np.ldexp(largest, -corpus_power) ** 2
-                self._unit, self._shift = 2 * self._unit, -(query_norms**2)
-        self.error = gamma(dimensions + 4, _ROUNDOFF) * size * (1 + 1e-6) + 4 * dimensions * _SMALLEST
-        # float64 rounding of the definition itself, of the norms and of `floor`: far below the float32 error
-        self._rest = 8 * gamma(dimensions + 8, 2.0**-53) * (np.abs(self._shift) + self._unit * size)
-        self.queries = self._tensor(self._scaled(queries, query_norms, self._query_power))
+            rest = torch.from_numpy(halves).to(self._device)
+            for piece in range(bounds.pieces):
+                column = low[: len(vectors), bounds.dimensions + piece]
+                column.copy_(rest.float())
+                rest = rest - column.double()
+        return low, errors
 
-    def block(self, rows: slice) -> Any:
-        """One block of the corpus, ready for `scores`: (vectors [b, D], bias [b] or None)."""
-        vectors = self._scaled(self.corpus[rows], self.corpus_norms[rows], self._corpus_power)
-        bias = None
-        if self.similarity == "l2":
-            bias = self._tensor((-0.5 * np.ldexp(self.corpus_norms[rows], -self._corpus_power) ** 2).astype(np.float32))
-        return self._tensor(vectors), bias
-
-    def scores(self, queries: Any, block: Any) -> Any:
-        """Scan scores float32 [n, b] of `queries` (rows: a slice or an index tensor) against a block."""
+    def _above(self, products: Any, lines: Any, terms: Any, document_terms: Any) -> tuple[Any, Any]:
+        """The pairs of a tile that may still be among the best: (rows [m], columns [m]), by rows."""
         import torch
 
-        vectors, bias = block
-        if bias is None:
-            return self.queries[queries] @ vectors.T
-        return torch.addmm(bias, self.queries[queries], vectors.T)
+        reach = terms[:, :2] @ document_terms[:, :2].amax(dim=0) + terms[:, 2] + document_terms[:, 2].amax()
+        reach = reach * _UP
+        under = lines - reach - 1e-12 * (lines.abs() + reach)
+        output = self._bounds.output
+        under = torch.where(under >= 0, under / (1 + output), under / (1 - output)).to(products.dtype)
+        floor = torch.nextafter(under, torch.full_like(under, -torch.inf))
+        rows, columns = (products >= floor[:, None]).nonzero().T
+        return rows, columns
 
-    def floor(self, lowest: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """A scan score per query below which no document can reach the definition score `lowest`.
-
-        In:   lowest float32 [n] (-inf: anything may), rows int [n]: which queries.
-        Out:  float32 [n]. A scan score strictly under it means: definition score strictly under `lowest`.
-        """
-        with np.errstate(over="ignore", invalid="ignore"):
-            under = np.nextafter(lowest, np.float32(-np.inf)).astype(np.float64)
-            shift, rest = self._shift[rows], self._rest[rows]
-            floor = (under - shift - rest) / self._unit - self.error[rows]
-            floor -= 1e-12 * (np.abs(floor) + (np.abs(under) + np.abs(shift)) / self._unit)
-            floor = np.where(np.isfinite(under), floor, -np.inf)
-            return np.nextafter(floor.astype(np.float32), np.float32(-np.inf))
-
-    def _scaled(self, vectors: np.ndarray, norms: np.ndarray, power: int) -> np.ndarray:
-        if self.similarity == "cosine":
-            safe = np.where(norms > 0, norms, 1.0)
-            return (vectors / safe[:, None]).astype(np.float32)
-        return np.ldexp(vectors, -power) if power else np.ascontiguousarray(vectors)
-
-    def _tensor(self, array: np.ndarray) -> Any:
+    def _kept(self, found: tuple[Any, Any], documents: np.ndarray, first: int) -> tuple[Any, Any]:
         import torch
 
-        array = np.array(array) if not array.flags.writeable else array
-        return torch.from_numpy(array).to(self.device)
+        assert self._problem.mask is not None
+        rows, columns = (part.cpu().numpy() for part in found)
+        kept = self._problem.mask.keeps(rows + first, documents[columns])
+        return tuple(torch.from_numpy(part[kept]).to(self._device) for part in (rows, columns))  # type: ignore[return-value]
+
+    def _relieve(self, state: _State, rows: slice, early: np.ndarray) -> None:
+        """Score the candidates of crowded queries by the definition, and keep their k best."""
+        import torch
+
+        crowded = state.counts().cpu().numpy() > self._room
+        if not crowded.any():
+            return
+        which = np.flatnonzero(crowded)
+        place = torch.from_numpy(which).to(self._device)
+        ids = state.ids[place].cpu().numpy()
+        queries = which + rows.start
+        ids, scores = best(ids, self._scores(queries, ids), self._problem.k[queries])
+        least, most = self._bounds.around(scores, queries, self._problem.corpus_norms[np.maximum(ids, 0)])
+        absent = ids < 0
+        least[absent], most[absent] = -np.inf, -np.inf
+        state.replace(place, *(torch.from_numpy(part).to(self._device) for part in (ids.astype(np.int64), least, most)))
+        early[which] += 1
+
+    def _scores(self, queries: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Definition scores of ids [n, w] for queries [n]; -inf where an id is -1."""
+        import torch
+
+        problem, exists = self._problem, ids >= 0
+        scores = np.full(ids.shape, -np.inf, np.float32)
+        scores[exists] = score_pairs(
+            problem.queries,
+            problem.corpus,
+            np.repeat(queries, exists.sum(axis=1)),
+            ids[exists],
+            problem.similarity,
+            problem.query_norms,
+            problem.corpus_norms,
+            torch.get_num_threads(),
+        )
+        return scores
 
 
-def _power(norms: np.ndarray) -> int:
-    """The power of two that brings the longest vector to a length in [0.5, 1)."""
-    return int(np.frexp(norms.max(initial=0.0))[1])
+class _State:
+    """Candidates of the queries of one tile: ids int64 [n, w] (-1 = none), least and most float64 [n, w], lines [n]."""
+
+    def __init__(self, rows: int, device: str):
+        import torch
+
+        self.ids = torch.full((rows, 0), -1, dtype=torch.int64, device=device)
+        self.least = torch.full((rows, 0), -torch.inf, dtype=torch.float64, device=device)
+        self.most = self.least.clone()
+        self.lines = torch.full((rows,), -torch.inf, dtype=torch.float64, device=device)
+
+    @property
+    def width(self) -> int:
+        return self.ids.shape[1]
+
+    def counts(self) -> Any:
+        return (self.ids >= 0).sum(dim=1)
+
+    def add(
+        self,
+        found: tuple[Any, Any],
+        products: Any,
+        terms: Any,
+        document_terms: Any,
+        documents: np.ndarray,
+        output: float,
+    ) -> None:
+        import torch
+
+        rows, columns = found
+        if not len(rows):
+            return
+        values, own, part = products[rows, columns].double(), terms[rows], document_terms[columns]
+        error = (own[:, 0] * part[:, 0] + own[:, 1] * part[:, 1] + own[:, 2] + part[:, 2] + output * values.abs()) * _UP
+        lengths = torch.bincount(rows, minlength=len(self.ids))
+        starts = self.width + torch.arange(len(rows), device=rows.device) - (lengths.cumsum(0) - lengths)[rows]
+        wide = self.width + int(lengths.max())
+        self.ids, self.least, self.most = (
+            torch.nn.functional.pad(old, (0, wide - self.width), value=value)
+            for old, value in ((self.ids, -1), (self.least, -torch.inf), (self.most, -torch.inf))
+        )
+        self.ids[rows, starts] = torch.from_numpy(documents).to(rows.device)[columns]
+        self.least[rows, starts], self.most[rows, starts] = values - error, values + error
+
+    def raise_lines(self, wanted: Any, terms: Any) -> None:
+        """Lines to the k-th largest lower bound; what lies wholly below is dropped."""
+        import torch
+
+        if not self.width:
+            return
+        highest = self.least.topk(min(self.width, int(wanted.max())), dim=1).values
+        highest = torch.nn.functional.pad(highest, (0, int(wanted.max()) - highest.shape[1]), value=-torch.inf)
+        lines = torch.minimum(highest.gather(1, (wanted - 1).clamp(min=0)[:, None])[:, 0], terms[:, 4])
+        self.lines = torch.where(lines >= terms[:, 3], torch.maximum(lines, self.lines), self.lines)
+        below = self.most < self.lines[:, None]
+        self.ids[below], self.least[below], self.most[below] = -1, -torch.inf, -torch.inf
+        order = self.most.topk(int(self.counts().max()), dim=1, sorted=False).indices
+        self.ids, self.least, self.most = (part.gather(1, order) for part in (self.ids, self.least, self.most))
+
+    def replace(self, rows: Any, ids: Any, least: Any, most: Any) -> None:
+        """Other candidates for some rows."""
+        import torch
+
+        if ids.shape[1] > self.width:
+            self.ids, self.least, self.most = (
+                torch.nn.functional.pad(old, (0, ids.shape[1] - self.width), value=value)
+                for old, value in ((self.ids, -1), (self.least, -torch.inf), (self.most, -torch.inf))
+            )
+        for old, new, value in ((self.ids, ids, -1), (self.least, least, -torch.inf), (self.most, most, -torch.inf)):
+            old[rows] = torch.nn.functional.pad(new, (0, self.width - new.shape[1]), value=value)
+
+
+def search(
+    problem: Problem, bounds: Bounds, device: str, query_block: int, corpus_block: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Exact answers to a whole problem: ids int32 [Q, k], scores float32 [Q, k], int64 [Q, 2] as `TorchScan.run`."""
+    scan, count, width = TorchScan(problem, bounds, device, corpus_block), len(problem.queries), int(problem.k.max())
+    ids, scores = np.full((count, width), -1, np.int32), np.full((count, width), -np.inf, np.float32)
+    seen = np.zeros((count, 2), np.int64)
+    for low in range(0, count, query_block):
+        group = slice(low, min(low + query_block, count))
+        some_ids, some_scores, seen[group] = scan.run(group)
+        ids[group, : some_ids.shape[1]], scores[group, : some_ids.shape[1]] = some_ids, some_scores
+    return ids, scores, seen
+
+
+def best(ids: np.ndarray, scores: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The k[i] best columns of each row i, ties to the lowest id, padded with -1 and -inf up to the largest k.
+
+    In:   ids integer [n, w], -1 where there is none; scores float32 [n, w]; k integer [n].
+    Out:  ids int32 [n, max k], scores float32 [n, max k].
+    """
+    width = int(k.max(initial=0))
+    key = np.where(ids < 0, np.iinfo(np.int64).max, ids)  # what is absent comes after a real score of -inf
+    order = np.argsort(key, axis=1, kind="stable")
+    ids, scores = np.take_along_axis(ids, order, 1), np.take_along_axis(scores, order, 1)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :width]
+    found = np.full((len(ids), width), -1, np.int32), np.full((len(ids), width), -np.inf, np.float32)
+    found[0][:, : order.shape[1]] = np.take_along_axis(ids, order, 1)
+    found[1][:, : order.shape[1]] = np.take_along_axis(scores, order, 1)
+    beyond = np.arange(width) >= k[:, None]
+    found[0][beyond], found[1][beyond] = -1, -np.inf
+    return found
+
+
+def room(k: int) -> int:
+    """Candidates that a query may have between two blocks."""
+    return max(4 * k, k + 256)
+
+
+def _padded(rows: int) -> int:
+    """Rows of zeros are added up to a multiple of 32: small products take other paths, with other errors."""
+    return -(-rows // 32) * 32
+
+
+def _wide(ids: np.ndarray, width: int) -> np.ndarray:
+    return np.pad(ids, ((0, 0), (0, width - ids.shape[1])), constant_values=-1)

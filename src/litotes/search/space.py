@@ -9,7 +9,7 @@ import numpy as np
 
 from litotes.search.definition import check_similarity, check_vectors, norms, score_pairs
 from litotes.search.exact import top_k
-from litotes.search.exclusion import Rows
+from litotes.search.mask import Mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +59,15 @@ class Space:
         pairs = query_rows, document_rows
         return score_pairs(self.queries, self.corpus, *pairs, self.similarity, *lengths, torch.get_num_threads())
 
-    def top_k(self, query_rows: np.ndarray, k: int, exclude: Rows | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def top_k(
+        self, query_rows: np.ndarray, k: int | np.ndarray, mask: Mask | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The k best documents of the given queries: exact, ties to the lowest row.
 
-        In:   query_rows integer [n], repeats allowed; exclude (offsets int64 [n + 1], items), row i for query_rows[i].
-        Out:  ids int32 [n, k], -1 padded; scores float32 [n, k], -inf padded.
+        In:   query_rows integer [n], repeats allowed; k a number or integers [n]; row i of the mask for query_rows[i].
+        Out:  ids int32 [n, max k], -1 padded; scores float32 [n, max k], -inf padded.
         Raises:
-            ValueError: k < 1, a row is out of range, or `exclude` does not fit.
+            ValueError: k < 1, a row is out of range, or the mask does not fit.
         """
         rows = _rows(query_rows, len(self.queries), "query_rows")
         return top_k(
@@ -73,7 +75,7 @@ class Space:
             self.corpus,
             k,
             similarity=self.similarity,
-            exclude=exclude,
+            mask=mask,
             query_norms=self.query_norms[rows],
             corpus_norms=self.corpus_norms,
         )

@@ -66,12 +66,7 @@ class Mixture:
     def prepare(self, collection: Collection, space: Space | None) -> Callable[[Anchors], Found]:
         """Prepare all parts. Raises ValueError where one of them needs a space and there is none."""
         finders = [part.prepare(collection, space) for part in self.parts]
-        documents = len(collection.corpus)
-
-        def find(anchors: Anchors) -> Found:
-            return self._share(Found.joined(find(anchors) for find in finders), len(anchors), documents)
-
-        return find
+        return _Finder(self, finders, len(collection.corpus))
 
     def __str__(self) -> str:
         return spell(self)
@@ -96,6 +91,24 @@ class Mixture:
         if missing:
             short["mixture"] = missing
         return found.take(np.flatnonzero(np.isin(code, chosen)), short)
+
+
+@dataclass(frozen=True, eq=False)
+class _Finder:
+    """Finds for slices of anchors. `notes`: what the parts say about their searches."""
+
+    whole: Mixture
+    finders: list[Callable[[Anchors], Found]]
+    documents: int
+
+    def __call__(self, anchors: Anchors) -> Found:
+        return self.whole._share(Found.joined(find(anchors) for find in self.finders), len(anchors), self.documents)
+
+    @property
+    def notes(self) -> dict[str, str | float]:
+        """ "<part> <note>" -> what it says."""
+        parts = zip(self.whole.parts, self.finders, strict=True)
+        return {f"{part} {name}": said for part, find in parts for name, said in getattr(find, "notes", {}).items()}
 
 
 def _first(found: Found, code: np.ndarray, eligible: np.ndarray, room: np.ndarray) -> np.ndarray:
