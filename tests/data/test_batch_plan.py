@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from litotes.data.batch_plan import batch_plan
+from litotes.data.batch_plan import batch_plan, end_to_end_plan
 
 lengths = st.lists(st.sampled_from([1, 2, 3, 3, 4, 9, 40]) | st.integers(1, 60), max_size=60).map(
     lambda x: np.array(x, int)
@@ -35,7 +35,22 @@ def test_by_hand():
     assert [batch.tolist() for batch in plan] == [[1, 2, 3, 4], [0, 5], [6]]
 
 
+@given(lengths, budgets)
+def test_end_to_end_every_row_once_shortest_first_and_no_batch_that_could_take_one_more(lengths, budget):
+    plan = end_to_end_plan(lengths, budget)
+    in_order = [(int(lengths[row]), row) for batch in plan for row in batch.tolist()]
+    assert in_order == sorted(zip(lengths.tolist(), range(len(lengths)), strict=True)) and all(map(len, plan))
+    assert all(len(batch) == 1 or lengths[batch].sum() <= budget for batch in plan)
+    assert all(lengths[a].sum() + lengths[b[0]] > budget for a, b in zip(plan, plan[1:], strict=False))
+
+
+def test_end_to_end_by_hand():
+    plan = end_to_end_plan(np.array([5, 2, 2, 2, 2, 5, 11, 5]), 10)
+    assert [batch.tolist() for batch in plan] == [[1, 2, 3, 4], [0, 5], [7], [6]]
+
+
+@pytest.mark.parametrize("make", [batch_plan, end_to_end_plan])
 @pytest.mark.parametrize("bad", [0, -1, float("nan")])
-def test_a_bad_budget_is_named(bad):
-    with pytest.raises(ValueError, match=f"budget must be >= 1, got {bad}"):
-        batch_plan(np.array([1]), bad)
+def test_a_bad_budget_is_named(make, bad):
+    with pytest.raises(ValueError, match=f"{make.__name__}: budget must be >= 1, got {bad}"):
+        make(np.array([1]), bad)

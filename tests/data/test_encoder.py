@@ -66,6 +66,30 @@ def test_neither_the_budget_nor_repetition_nor_order_shows_beyond_rounding(folde
     assert other[:40][::-1].tobytes() == other[40:].tobytes()  # one text, one vector
 
 
+@pytest.mark.parametrize("dtype", ["float32", "auto"])
+def test_bits_depend_neither_on_the_number_of_threads_nor_on_the_run(folder, dtype):
+    texts = some_texts(300)
+    made = []
+    for threads in (1, 2, 3, 1):
+        torch.set_num_threads(threads)
+        vectors, plan = Encoder(folder, dtype=dtype).compute_shard(texts, "document")
+        made.append((vectors.tobytes(), str(plan)))
+        assert torch.get_num_threads() == threads
+    assert len(set(made)) == 1
+
+
+def test_what_cannot_lie_end_to_end_is_padded_to_the_same_vectors(folder, tiny_bert, tmp_path):
+    texts = some_texts(60)
+    plain = SentenceTransformer(str(folder), device="cpu")
+    hooked = copy.deepcopy(plain)
+    hooked[0].model.register_forward_hook(lambda module, given, made: made)
+    ours, theirs = (Encoder(model, dtype="float32") for model in (plain, hooked))
+    assert (ours.layout, theirs.layout) == ("end to end", "padded") and ours.checksum != theirs.checksum
+    assert ours.encode(texts, "query") == pytest.approx(theirs.encode(texts, "query"), abs=1e-5)
+    assert Encoder(tiny_bert(tmp_path, side="left")).layout == "padded"
+    assert ours.scratch_bytes > 0 and Encoder(folder, tokens_per_batch=9999).scratch_bytes > ours.scratch_bytes
+
+
 def test_prompts_are_the_models_unless_given(tiny_bert, tmp_path):
     prompts = {"query": "query: ", "document": "document: "}
     model = SentenceTransformer(str(tiny_bert(tmp_path, prompts=prompts)), device="cpu")

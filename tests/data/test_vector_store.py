@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from litotes.atomic import MARK, read_json, write_json
-from litotes.data.vector_store import VectorStore, digest
+from litotes.data.vector_store import VectorStore, digest, digests
 from litotes.errors import BadInput
 
 SETTINGS = {"model": "m", "prompt": ""}
@@ -90,3 +90,16 @@ def test_what_a_killed_run_left_is_no_shard_and_goes_away(tmp_path):
     assert not list(tmp_path.glob(f"*{MARK}"))
     shards = read_json(tmp_path / "manifest.json")["shards"]
     assert [shard["count"] for shard in shards] == [1, 1] and shards[1]["batches"] == [[1, 3]]
+
+
+def test_names_that_begin_alike_are_told_apart(tmp_path):
+    head = b"\x01" * 8
+    names = [head + bytes([i]) * 24 for i in range(5)] + [bytes(8) + b"\x02" * 24]
+    store = VectorStore(tmp_path, SETTINGS)
+    for part in (names[:2], names[2:]):
+        with store.locked():
+            store.append(part, np.zeros((len(part), 3), np.float32), [])
+    unknown = [head + bytes([9]) * 24, b"\xff" * 32]
+    assert store.rows([*reversed(names), *unknown]).tolist() == [5, 4, 3, 2, 1, 0, -1, -1]
+    assert store.rows(np.frombuffer(b"".join(names), np.uint8).reshape(-1, 32)).tolist() == [0, 1, 2, 3, 4, 5]
+    assert digests(["a", "b"]).tolist() == [list(digest("a")), list(digest("b"))] and digests([]).shape == (0, 32)

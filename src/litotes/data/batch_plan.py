@@ -31,3 +31,26 @@ def batch_plan(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
             batches.append(order[start:place])
             start = place
     return [*batches, order[start:]] if len(order) else []
+
+
+def end_to_end_plan(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
+    """Batches of rows that are laid end to end, without padding: as few as next-fit by length gives.
+
+    Rows are sorted by length (ties: as they came); a batch ends where the next row would break the budget.
+
+    In:   lengths integer [n], in tokens.
+    Out:  rows of each batch, int64; together every row once. It depends on lengths and budget only.
+
+    Args:
+        budget: tokens a batch may hold, >= 1; a single text may have more.
+    """
+    if not budget >= 1:
+        raise ValueError(f"end_to_end_plan: budget must be >= 1, got {budget!r}")
+    order = np.argsort(lengths, kind="stable")
+    batches, start, held = [], 0, 0
+    for place, length in enumerate(lengths[order].tolist()):
+        if place > start and held + length > budget:
+            batches.append(order[start:place])
+            start, held = place, 0
+        held += length
+    return [*batches, order[start:]] if len(order) else []

@@ -77,11 +77,14 @@ class Collection:
 
     def document_texts(self) -> list[str]:
         """The text of every document as an encoder reads it: `title + " " + text` where there is a title."""
+        return self.document_column().to_pylist()
+
+    def document_column(self) -> pa.ChunkedArray:
+        """What `document_texts` lists, as Arrow strings."""
         if "title" not in self.corpus.column_names:
-            return self.corpus["text"].to_pylist()
+            return self.corpus["text"]
         titles = pc.fill_null(self.corpus["title"], "")
-        joined = pc.utf8_trim_whitespace(pc.binary_join_element_wise(titles, self.corpus["text"], " "))
-        return joined.to_pylist()
+        return pc.utf8_trim_whitespace(pc.binary_join_element_wise(titles, self.corpus["text"], " "))
 
     def judgements(self, split: str) -> Judgements:
         """The judgements of a split, in rows. Raises ValueError for a split that is not there."""

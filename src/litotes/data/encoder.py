@@ -14,6 +14,7 @@ import numpy as np
 
 from litotes.atomic import atomic_path
 from litotes.data.fingerprint import library_versions, model_checksum, settings_checksum
+from litotes.data.flops import products
 from litotes.data.models import load_model
 from litotes.data.vector_store import SHARD, VectorStore, digest
 from litotes.errors import BadInput
@@ -29,19 +30,23 @@ class Encoder:
     """A sentence-transformers model with everything settled that its vectors depend on.
 
     Texts are cut into shards of 4,096 in order of arrival, identical ones taken once; a shard is tokenised once,
-    sorted by length and run in batches of a token budget. With a cache each shard is stored as it is finished, known
-    texts are read instead of computed, and an interrupted run goes on where it stopped. The model's own pooling, dense
-    and normalising modules are run as they are, in float32, whatever the precision of the transformer before them.
+    sorted by length and run in batches of a token budget. On a CPU, BERT, RoBERTa and XLM-RoBERTa encoders get their
+    texts end to end, without padding, one batch per thread; every other model runs as its own code says. With a cache
+    each shard is stored as it is finished, known texts are read instead of computed, and an interrupted run goes on
+    where it stopped. The model's own pooling, dense and normalising modules are run in float32, whatever the precision
+    of the transformer before them.
 
-    The bits of a vector depend on its batch (which is why a stored one is never computed again): about 1e-7 in float32
-    and 1e-3 in bfloat16, per component.
+    The bits of a vector may depend on its batch (which is why a stored one is never computed again): about 1e-7 in
+    float32 and 1e-3 in bfloat16, per component. A shard's batches depend on the shard, the budget and the model only,
+    and end to end also the bits are the same with any number of threads.
 
     Args:
         model: a local folder, a hub name, "all-MiniLM-L6-v2", or a SentenceTransformer. An object is copied: it is
             neither moved nor cast, and training it further does not change this encoder.
         query_prompt, document_prompt: put before each text. None = what the model brings for that side; "" = none.
         max_length: tokens a text is cut to, >= 1. None = the model's own.
-        tokens_per_batch: padded tokens in a batch, >= 1. None = 4,096 on a CPU, 65,536 on other devices.
+        tokens_per_batch: tokens in a batch, padding included, >= 1. None = 1,024 where texts lie end to end, else
+            4,096 on a CPU and 65,536 on other devices.
         dtype: of the transformer: "auto" (bfloat16 where the hardware multiplies it), "float32", "bfloat16", "float16".
         normalize: scale vectors to length 1. None = where the similarity is cosine.
         similarity: "cosine", "dot" or "l2". None = what the model says, cosine if it says nothing.
@@ -67,7 +72,7 @@ class Encoder:
         device: str | None = None,
     ):
         _check(max_length, tokens_per_batch, dtype, similarity)
-        from litotes.data.inference import Inference, best_device, best_dtype
+        from litotes.data.inference import Inference, best_device, best_dtype, best_layout
 
         named = isinstance(model, (str, Path))
         device = device or (best_device() if named else str(model.device))
@@ -82,24 +87,49 @@ class Encoder:
         }
         self.dtype = best_dtype(own, device) if dtype == "auto" else dtype
         self.normalize = self.similarity == "cosine" if normalize is None else bool(normalize)
-        self.tokens_per_batch = tokens_per_batch or (4096 if device == "cpu" else 65536)
+        self.layout = best_layout(own, self.dtype, device)  # "end to end" or "padded"
+        padded = 4096 if device == "cpu" else 65536
+        self.tokens_per_batch = tokens_per_batch or (1024 if self.layout == "end to end" else padded)
         self.cache = None if cache is None else Path(cache)
+        # enough to make the same encoder elsewhere, with what was found out about this machine's settled
+        self.arguments: dict[str, Any] = {
+            "model": model,
+            "query_prompt": query_prompt,
+            "document_prompt": document_prompt,
+            "max_length": max_length,
+            "tokens_per_batch": self.tokens_per_batch,
+            "dtype": self.dtype,
+            "normalize": self.normalize,
+            "similarity": self.similarity,
+            "device": device,
+        }
         self._settings = {
             "model": model_checksum(own),
             "max_length": own.max_seq_length if np.isfinite(own.max_seq_length or np.inf) else None,
             "dtype": self.dtype,
             "normalize": self.normalize,
             "tokens_per_batch": self.tokens_per_batch,
+            "layout": self.layout,
             "libraries": library_versions(),
         }
+        self.products = products(own)
         self._tasks = any("task" in getattr(module, "forward_kwargs", ()) for module in own)
-        self._inference = Inference(own, self.dtype, device, self.normalize, self.tokens_per_batch)
+        self._longest = _longest(own)
+        self._inference = Inference(own, self.dtype, device, self.normalize, self.tokens_per_batch, self.layout)
         self.width = self._inference.width  # dimensions of a vector
+        release_freed()
 
     @property
     def checksum(self) -> str:
         """SHA-256 of all that scores depend on: weights, tokenizer, settings, prompts, precision, libraries."""
         return settings_checksum(self._settings | {"prompts": self.prompts, "similarity": self.similarity})
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes that encoding needs at most beside the weights, for texts of the greatest length: batches at work and
+        three shards on their way, without the texts and the vectors that `encode` returns. Padded, it is an estimate.
+        """
+        return self._inference.scratch_bytes(self._longest, SHARD)
 
     def store(self, kind: str) -> VectorStore | None:
         """The store that holds this side's vectors; sides with one prompt share it. None without a cache.
@@ -111,6 +141,15 @@ class Encoder:
             return None
         settings = self._settings | {"prompt": self.prompts[kind], "side": kind if self._tasks else None}
         return VectorStore(self.cache / settings_checksum(settings), settings)
+
+    def compute_shard(self, texts: Sequence[str], kind: str) -> tuple[np.ndarray, list[list[int]]]:
+        """Vectors float32 [n, D] of one shard of texts, and the plan of its batches, as `VectorStore.append` wants.
+
+        Nothing is looked up, stored or checked: it is the work that may be done elsewhere. `encode` of the same texts
+        in the same shards gives the same bits on the same kind of processor.
+        """
+        with self._inference.working() as start:
+            return start(texts, self.prompts[kind], kind, lambda done: None)()
 
     def encode(self, texts: Sequence[str], kind: str, out: str | Path | None = None) -> np.ndarray:
         """Vectors of texts, in their order.
@@ -161,29 +200,26 @@ class Encoder:
     def _computed(
         self, texts: Sequence[str], new: np.ndarray, kind: str
     ) -> Iterator[tuple[np.ndarray, np.ndarray, list[list[int]]]]:
-        """Shards of the texts at positions `new`: (positions, vectors, plan). The next is tokenised meanwhile."""
+        """Shards of the texts at positions `new`: (positions, vectors, plan). The next is begun meanwhile."""
         shards = [new[lo : lo + SHARD] for lo in range(0, len(new), SHARD)]
-        prompt = self.prompts[kind]
-
-        def prepared(shard: np.ndarray) -> tuple[list[str], Any]:
-            part = [texts[position] for position in shard]
-            return part, self._inference.tokens(part, prompt, kind)
-
         whats = {"query": "encoding queries", "document": "encoding documents"}
         if not shards:
             return
-        with progress(total=len(new), what=whats[kind], unit="texts") as bar, ThreadPoolExecutor(1) as ahead:
-            waiting = ahead.submit(prepared, shards[0])
+        with ExitStack() as stack:
+            bar = stack.enter_context(progress(total=len(new), what=whats[kind], unit="texts"))
+            start = stack.enter_context(self._inference.working())
+            ahead = stack.enter_context(ThreadPoolExecutor(1))
+
+            def begun(shard: np.ndarray) -> Any:
+                return start([texts[position] for position in shard], self.prompts[kind], kind, bar.update)
+
+            waiting = ahead.submit(begun, shards[0])
             for shard, following in zip(shards, [*shards[1:], None], strict=True):
-                part, tokens = waiting.result()
+                finish = waiting.result()
                 if following is not None:
-                    waiting = ahead.submit(prepared, following)
-                vectors, batches = self._inference.vectors(part, prompt, kind, tokens, bar.update)
-                fine = np.isfinite(vectors).all(axis=1)
-                if not fine.all():
-                    position = int(shard[np.flatnonzero(~fine)].min())
-                    found = f"NaN or infinity in the vector of the text at position {position}"
-                    raise BadInput(found, "finite numbers (try dtype='float32')", field="texts")
+                    waiting = ahead.submit(begun, following)
+                vectors, batches = finish()
+                refuse_not_finite(vectors, shard)
                 release_freed()
                 yield shard, vectors, batches
 
@@ -195,6 +231,15 @@ class Encoder:
         with atomic_path(out) as temporary:
             _filled(parts, count, self.width, lambda shape: _mapped(temporary, shape)).flush()  # type: ignore[attr-defined]
         return np.load(out, mmap_mode="r")
+
+
+def refuse_not_finite(vectors: np.ndarray, positions: np.ndarray) -> None:
+    """Refuse NaN and infinity among the vectors of the texts at these positions. Raises BadInput naming the first."""
+    fine = np.isfinite(vectors).all(axis=1)
+    if not fine.all():
+        position = int(positions[np.flatnonzero(~fine)].min())
+        found = f"NaN or infinity in the vector of the text at position {position}"
+        raise BadInput(found, "finite numbers (try dtype='float32')", field="texts")
 
 
 def _filled(parts: Iterator[tuple[np.ndarray, np.ndarray]], count: int, width: int, make: Any) -> np.ndarray:
@@ -211,6 +256,12 @@ def _mapped(path: Path, shape: tuple[int, int]) -> np.memmap:
         with open(path, "rb+") as file:
             os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
     return vectors
+
+
+def _longest(model: Any) -> int:
+    """Tokens of the longest text that the model takes; 512 where it does not say."""
+    longest = model.max_seq_length or np.inf
+    return int(longest) if np.isfinite(longest) and longest < 10**6 else 512
 
 
 def _similarity(model: Any) -> str:

@@ -13,15 +13,15 @@ _NAME = "litotes_short"
 
 
 class PackedLinear(nn.Module):
-    """act(x W^T + b) with W laid out once for oneDNN, instead of at every call.
+    """act(x W^T + b) with W laid out once for oneDNN instead of at every call.
 
     For inference only: no gradient, no `state_dict`.
 
-    In:   bfloat16 [..., in_features], on the CPU.
-    Out:  bfloat16 [..., out_features]: summed in float32, then the activation, rounded once.
+    In:   [..., in_features] in the layer's dtype, on the CPU.
+    Out:  [..., out_features] in that dtype: summed in float32, then the activation, rounded once.
 
     Args:
-        linear: a bfloat16 layer.
+        linear: a layer in bfloat16 or float32.
         activation: "none", or "gelu" (by erf) fused into the product.
     """
 
@@ -37,6 +37,11 @@ class PackedLinear(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, self.activation, [], algorithm)
 
 
+def can_pack() -> bool:
+    """Does this torch lay out weights for oneDNN?"""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+
+
 def has_bfloat16_unit() -> bool:
     """Does this CPU multiply bfloat16 in hardware (AVX-512 BF16 or AMX)?"""
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
@@ -50,11 +55,9 @@ def make_fast(module: nn.Module) -> None:
     intermediate layer goes into the product, and attention over at most 24 unmasked tokens is two plain matrix
     products, because the fused kernel is made for long texts.
     """
-    if not (has_bfloat16_unit() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")):
+    if not (has_bfloat16_unit() and can_pack()):
         return
-    # oneDNN keeps a compiled product for every shape it has met, 1,024 of up to a megabyte; batches have ever new
-    # shapes, and compiling one again costs little beside running it
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    keep_few_products()
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.Linear and child.weight.dtype == torch.bfloat16:
@@ -64,6 +67,14 @@ def make_fast(module: nn.Module) -> None:
                 if fused:
                     parent.intermediate_act_fn = nn.Identity()
     _use_short_attention(module)
+
+
+def keep_few_products() -> None:
+    """Let oneDNN keep 64 of the products it has compiled instead of 1,024, of up to a megabyte each.
+
+    Batches of ever new shapes need ever new products; compiling one again costs little beside running it.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 
 def _use_short_attention(module: nn.Module) -> None:

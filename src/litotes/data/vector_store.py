@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,19 @@ def digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
+def digests(texts: Iterable[str]) -> np.ndarray:
+    """The names of many texts, 32 bytes each: uint8 [n, 32]."""
+    return _matrix(b"".join(map(digest, texts)))
+
+
 class VectorStore:
     """A folder of shards: `vectors-00000.npy` float32 [n, D], `texts-00000.npy` uint8 [n, 32], and `manifest.json`.
 
     A shard is written once and never again. The manifest is written last, so that a shard is either in it, whole and
     with the SHA-256 of its files, or not there: a run that was killed leaves the finished shards as they were.
+
+    In memory a text costs 16 bytes, whatever its length: the head of its name and the row of its vector. Names in
+    full are compared in the mapped file.
 
     Args:
         folder: made when it is not there.
@@ -42,7 +50,8 @@ class VectorStore:
         self._settings = settings
         self._shards: list[dict[str, Any]] = []
         self._starts = [0]
-        self._row: dict[bytes, int] = {}
+        self._names: list[np.ndarray] = []  # per shard, memory-mapped
+        self._index: tuple[np.ndarray, np.ndarray] | None = None  # heads ascending, and the row of each
         self._verified: set[str] = set()
         self.refresh()
 
@@ -71,16 +80,34 @@ class VectorStore:
         if manifest["settings"] != self._settings:
             raise BadInput("other settings", "those of this encoder", file=self._manifest_path, field="settings")
         for shard in manifest["shards"][len(self._shards) :]:
-            known = self._checked(shard["texts"])
-            self._row.update((row.tobytes(), len(self) + place) for place, row in enumerate(known))
-            self._shards.append(shard)
-            self._starts.append(len(self) + len(known))
+            self._add(shard)
 
-    def rows(self, digests: Sequence[bytes]) -> np.ndarray:
-        """Where the vectors of these texts are: int64 [n], -1 = not here."""
-        return np.fromiter((self._row.get(name, -1) for name in digests), np.int64, len(digests))
+    def rows(self, digests: Sequence[bytes] | np.ndarray) -> np.ndarray:
+        """Where the vectors of these texts are: int64 [n], -1 = not here.
 
-    def append(self, digests: Sequence[bytes], vectors: np.ndarray, batches: list[list[int]]) -> None:
+        In:   names of texts, as a sequence of 32 bytes each or uint8 [n, 32].
+        """
+        names = _matrix(digests)
+        heads, rows = self._heads()
+        asked = _heads_of(names)
+        place = np.searchsorted(heads, asked)
+        found = np.full(len(names), -1, np.int64)
+        waiting = np.arange(len(names))
+        while True:  # one round, but for two names with the same head
+            waiting = waiting[place[waiting] < len(heads)]
+            waiting = waiting[heads[place[waiting]] == asked[waiting]]
+            if not len(waiting):
+                return found
+            row = rows[place[waiting]]
+            same = np.ones(len(row), bool)
+            for shard, places in self._by_shard(row):
+                stored = self._names[shard][row[places] - self._starts[shard]]
+                same[places] = (stored == names[waiting[places]]).all(axis=1)
+            found[waiting[same]] = row[same]
+            waiting = waiting[~same]
+            place[waiting] += 1
+
+    def append(self, digests: Sequence[bytes] | np.ndarray, vectors: np.ndarray, batches: list[list[int]]) -> None:
         """Add one shard; call it inside `locked`.
 
         In:   digests of n new texts, vectors float32 [n, D], batches: the plan by which they were computed, as
@@ -90,7 +117,7 @@ class VectorStore:
         """
         number = len(self._shards)
         names = {"vectors": f"vectors-{number:05d}.npy", "texts": f"texts-{number:05d}.npy"}
-        arrays = {"vectors": vectors, "texts": np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)}
+        arrays = {"vectors": vectors, "texts": _matrix(digests)}
         shard: dict[str, Any] = {"count": len(digests)}
         try:
             for kind, array in arrays.items():
@@ -106,18 +133,34 @@ class VectorStore:
                 (self.folder / name).unlink(missing_ok=True)
             raise
         self._verified |= set(names.values())
-        self._row.update((name, len(self) + place) for place, name in enumerate(digests))
-        self._shards.append(shard)
-        self._starts.append(len(self) + len(digests))
+        self._add(shard)
 
     def shards_of(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Vectors of `rows`, shard by shard: (places in `rows` int64 [m], vectors float32 [m, D])."""
+        for shard, places in self._by_shard(rows):
+            yield places, self._checked(self._shards[shard]["vectors"])[rows[places] - self._starts[shard]]
+
+    def _add(self, shard: dict[str, Any]) -> None:
+        names = self._checked(shard["texts"])
+        self._shards.append(shard)
+        self._names.append(names)
+        self._starts.append(len(self) + len(names))
+        self._index = None
+
+    def _heads(self) -> tuple[np.ndarray, np.ndarray]:
+        if self._index is None:
+            heads = np.concatenate([np.empty(0, np.uint64), *map(_heads_of, self._names)])
+            rows = np.argsort(heads, kind="stable")
+            self._index = heads[rows], rows
+        return self._index
+
+    def _by_shard(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """The shards that hold `rows`, and the places in `rows` of what each holds."""
         shard = np.searchsorted(self._starts, rows, side="right") - 1
         order = np.argsort(shard, kind="stable")
         bounds = np.searchsorted(shard[order], np.arange(len(self._shards) + 1))
-        for number in np.unique(shard):
-            places = order[bounds[number] : bounds[number + 1]]
-            yield places, self._checked(self._shards[number]["vectors"])[rows[places] - self._starts[number]]
+        for number in np.unique(shard).tolist():
+            yield number, order[bounds[number] : bounds[number + 1]]
 
     def _checked(self, entry: dict[str, str]) -> np.ndarray:
         """A file of the manifest, memory-mapped; its checksum is compared the first time it is read."""
@@ -132,3 +175,14 @@ class VectorStore:
                 )
             self._verified.add(entry["file"])
         return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _matrix(digests: Sequence[bytes] | np.ndarray | bytes) -> np.ndarray:
+    if isinstance(digests, np.ndarray):
+        return digests
+    return np.frombuffer(digests if isinstance(digests, bytes) else b"".join(digests), np.uint8).reshape(-1, 32)
+
+
+def _heads_of(names: np.ndarray) -> np.ndarray:
+    """The first 8 bytes of each name as a number."""
+    return np.ascontiguousarray(names[:, :8]).view(np.uint64).ravel()
