@@ -140,6 +140,38 @@ def test_appends_to_other_anchors_lie_side_by_side_and_are_not_read(tmp_path):
     assert [part.rows for part in store.parts] == [2, 2] and len(store) == 4
 
 
+@given(tables(least=1), st.integers(0, 5))
+def test_extending_by_ordered_rows_of_later_anchors_is_appending_them(tmp_path_factory, table, cut):
+    folder, table = tmp_path_factory.mktemp("extend"), order(table)
+    names = sorted(set(table["anchor"].to_pylist()), key=str.encode)
+    pieces = [
+        table.filter(pc.is_in(table["anchor"], value_set=pa.array(part, pa.string())))
+        for part in (names[:cut], names[cut:])
+    ]
+    one, other = (Evidence.create(folder / name, scorer=MINI) for name in ("one", "other"))
+    for piece in pieces:
+        one.extend(piece)
+        other.append(piece)
+    assert one.read().equals(other.read()) and one.parts == other.parts
+    asked = pa.array(names[1:4] + ["nobody"], pa.string())
+    assert one.of_anchors(asked).equals(table.filter(pc.is_in(table["anchor"], value_set=asked)))
+    with pytest.raises(ValueError, match="ends with .* the rows begin with"):
+        one.extend(table)
+    if len(table) > 1:
+        with pytest.raises(ValueError, match="behind one that comes after it"):
+            Evidence.create(folder / "third").extend(table.take(pa.array(range(len(table))[::-1])))
+    with pytest.raises(ValueError, match="is one file; append to it"):
+        Evidence.create(folder / "file.parquet").extend(table)
+
+
+def test_sweeping_deletes_what_no_manifest_names(tmp_path):
+    evidence = Evidence.of(tmp_path / "e", make(["a"], ["x"], -1, source="test"))
+    for name in ("part-000007.parquet", f"part-000001.parquet.3{MARK}"):
+        (tmp_path / "e" / name).write_bytes(b"half")
+    evidence.sweep()
+    assert sorted(file.name for file in (tmp_path / "e").iterdir()) == ["manifest.json", "part-000000.parquet"]
+
+
 def test_applying_writes_changed_rows_only_and_what_lies_above_counts(tmp_path):
     store = Evidence.of(tmp_path / "e", pairs("a", "b", "c"))
     assert store.apply(lambda t: doubt(t, pc.equal(t["anchor"], "b"), 0.5, "p")) == 1

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from litotes.data.collection import Collection
 from litotes.errors import BadInput
 from litotes.evidence import SCHEMA, add, check, describe, make, order, select, undoubt, with_scorer, with_texts
+from litotes.evidence.table import misplaced
 
 MINI = {"name": "mini", "checksum": "ab" * 32, "similarity": "cosine"}
 ANCHORS = ["b", "a", "é", "\U00010000", "\uffff"]  # UTF-16 would order the last two the other way round
@@ -70,6 +71,13 @@ def added(one, other):
 def test_the_stored_order_is_by_bytes_then_sign_then_score(table):
     assert order(table).to_pylist() == sorted(table.to_pylist(), key=place)
     assert order(table).schema.equals(table.schema, check_metadata=True)
+
+
+@given(tables(), st.randoms(use_true_random=False))
+def test_rows_out_of_order_are_seen(table, random):
+    shuffled = table.take(pa.array(random.sample(range(len(table)), len(table)), pa.int64()))
+    assert not misplaced(order(shuffled)).any()
+    assert misplaced(shuffled).any() == (not shuffled.equals(order(table)))
 
 
 @given(tables(), tables())

@@ -94,7 +94,7 @@ def test_blocks_leave_no_trace_and_all_rows_have_the_score_of_one_scorer(world, 
     vetters = [RelativeMargin(0.1), SameText()]
     whole, cut = (mine(collection, space=space, sources=sources, vetters=vetters, block=b) for b in (100, block))
     assert whole.evidence.equals(cut.evidence)
-    assert replace(whole, evidence=0, seconds={}) == replace(cut, evidence=0, seconds={})
+    assert replace(whole, evidence=0, seconds={}, memory={}) == replace(cut, evidence=0, seconds={}, memory={})
     rows = collection.query_rows(whole.evidence["anchor"]), collection.document_rows(whole.evidence["candidate"])
     assert whole.evidence["score"].to_pylist() == space.pairs(*rows).tolist()
 
@@ -187,7 +187,9 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path, blocks, name):
     else:
         assert out.read_bytes() == (tmp_path / "whole-file.parquet").read_bytes()
         assert sorted(f.name for f in tmp_path.iterdir()) == ["file.parquet", "whole-file.parquet"]
-    assert replace(again, evidence=0, seconds={}, resumed=0) == replace(whole, evidence=0, seconds={})
+    assert replace(again, evidence=0, seconds={}, memory={}, resumed=0) == replace(
+        whole, evidence=0, seconds={}, memory={}
+    )
     assert again.evidence.read().equals(run(None).evidence)
 
 
@@ -209,8 +211,8 @@ def test_a_finished_run_is_returned_without_work(tmp_path, name):
     first = run(tmp_path / name)
     again = run(tmp_path / name, sources=(Mined(6), Fails(Random(3), 0)))
     assert again.resumed == again.anchors == 50 and again.evidence.read().equals(first.evidence.read())
-    assert replace(again, evidence=0, seconds={}, resumed=0, short={}) == replace(
-        first, evidence=0, seconds={}, short={}
+    assert replace(again, evidence=0, seconds={}, memory={}, resumed=0, short={}) == replace(
+        first, evidence=0, seconds={}, memory={}, short={}
     )
 
 
@@ -231,13 +233,18 @@ def finished(tmp_path_factory):
         ({"block": 8}, "block"),
         ({"space": replace(SPACE, checksum="abd")}, "model"),
         ({"space": replace(SPACE, checksum="")}, "model"),
-        ({"collection": COLLECTION.with_qrels({"train": COLLECTION.qrels["train"].slice(1)})}, "collection"),
     ],
 )
 def test_evidence_of_something_else_is_not_gone_on_with(finished, changes, what):
     for name in ("folder", "file.parquet"):
         with pytest.raises(ValueError, match=f"{name} holds evidence of another {what} "):
             run(finished / name, **changes)
+
+
+def test_a_file_is_not_updated_and_its_refusal_says_what_is(finished):
+    fewer = COLLECTION.with_qrels({"train": COLLECTION.qrels["train"].slice(1)})
+    with pytest.raises(ValueError, match="evidence of another collection .* a folder, unlike a file, is updated"):
+        run(finished / "file.parquet", collection=fewer)
 
 
 def test_foreign_evidence_is_not_gone_on_with(tmp_path):

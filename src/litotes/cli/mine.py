@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +25,11 @@ EXAMPLES = """
 
   litotes mine wordnet:2000 --source 'bm25(depth=50)' --source 'dense(depth=50, skip=10)' --out evidence
 
-  litotes mine DATA/scifact --query-vectors q.npy --corpus-vectors c.npy --out evidence
+  litotes mine DATA/scifact --query-vectors q.npy --corpus-vectors c.lance --out evidence
+
+  litotes mine DATA/scifact --plan
+
+  litotes mine DATA/scifact --ray auto --workers 2 --out evidence
 
   litotes mine pairs.jsonl --like sentence-transformers --like-option relative_margin=0.05 --out evidence
 """
@@ -51,12 +57,18 @@ def mine(
     ] = None,
     depth: Annotated[int, typer.Option(min=1, help="Candidates per anchor of the default source.")] = 100,
     skip: Annotated[int, typer.Option(min=0, help="Ranks the default source leaves out at the top.")] = 0,
+    search: Annotated[
+        str, typer.Option(help="How the default source searches: exact, auto, hnsw, ivf or ivfpq (recall is measured).")
+    ] = "exact",
     vetter: Annotated[
         list[str] | None, typer.Option(help="Who doubts; again for several. Default: relative_margin(margin=0.05).")
     ] = None,
     no_vet: Annotated[bool, typer.Option("--no-vet", help="Believe everything that is found.")] = False,
-    query_vectors: Annotated[Path | None, typer.Option(help="Vectors you have: .npy (+ ids file) or Parquet.")] = None,
-    corpus_vectors: Annotated[Path | None, typer.Option(help="Vectors you have: .npy (+ ids file) or Parquet.")] = None,
+    query_vectors: Annotated[
+        str | None,
+        typer.Option(help="Vectors you have: .npy (+ ids file), Parquet (also a folder) or .lance; or a URL."),
+    ] = None,
+    corpus_vectors: Annotated[str | None, typer.Option(help="The same for the documents.")] = None,
     query_ids: Annotated[Path | None, typer.Option(help="Ids of the .npy rows, .txt or .json.")] = None,
     corpus_ids: Annotated[Path | None, typer.Option(help="Ids of the .npy rows, .txt or .json.")] = None,
     similarity: Annotated[str, typer.Option(help="How given vectors compare: cosine, dot or l2.")] = "cosine",
@@ -87,6 +99,19 @@ def mine(
     document_prompt: given.DocumentPrompt = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     cache: given.Cache = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="What the whole process may hold, as 2GB or 512MiB; refused before the start if too little."),
+    ] = None,
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Encode and search on Ray: auto, local, or a host:port.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="How many, with --ray; or to reckon for, with --plan.")
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only reckon what the run would take, from a 2-second probe; write nothing.")
+    ] = False,
     anchor_column: given.AnchorColumn = None,
     positive_column: given.PositiveColumn = None,
     seed: Annotated[int, typer.Option(min=0, help="Of random draws.")] = 0,
@@ -96,6 +121,9 @@ def mine(
 ) -> None:
     """Find negatives for every anchor, score them, doubt the false ones: evidence that is never silently dropped."""
     _refuse_ignored(ctx, collection, like, to, no_model, no_vet, source, query_vectors, corpus_vectors)
+    _refuse_elsewhere(ctx, like, no_model, ray, plan)
+    if memory is not None:
+        _bound(memory)
     given.one_of("--dtype", dtype, given.DTYPES)
     given.one_of("--similarity", similarity, ("cosine", "dot", "l2"))
     _refuse_other(out)
@@ -109,7 +137,8 @@ def mine(
         from litotes import catalog
 
         finder = "bm25" if no_model else "dense"
-        spelled = source or [f"{finder}(depth={depth}, skip={skip})"]
+        how = "" if no_model or search == "exact" else f", search={search}"
+        spelled = source or [f"{finder}(depth={depth}, skip={skip}{how})"]
         sources = [catalog.parse(text, stage="source", scale="disk") for text in spelled]
         wanted = [] if no_vet else (vetter or ["relative_margin(margin=0.05)"])
         vetters = [catalog.parse(text, stage="vetter", scale="disk") for text in wanted]
@@ -132,7 +161,9 @@ def mine(
         from litotes.data.readers import read_vector_pair
         from litotes.search.space import Space
 
-        read = read_vector_pair(data, query_vectors, corpus_vectors, query_ids=query_ids, corpus_ids=corpus_ids)
+        read = read_vector_pair(
+            data, query_vectors, corpus_vectors, query_ids=query_ids, corpus_ids=corpus_ids, spool=cache
+        )
         space = Space(read.queries, read.corpus, similarity, "vectors")
     elif not no_model:
         from litotes.data.encoder import Encoder
@@ -147,12 +178,34 @@ def mine(
         tell(counts, json=json, title=f"mined {data.name}, {split}, like {like}")
         return
 
+    from litotes.cluster import Cluster
     from litotes.mining import mine as mine_negatives
 
     assert sources is not None and vetters is not None
-    mining = mine_negatives(
-        data, split, model=encoder, space=space, sources=sources, vetters=vetters, out=out, cache=cache
-    )
+    if plan:
+        from litotes.cli.plan import tell_plan
+        from litotes.mining.plan import WORKERS
+        from litotes.mining.plan import plan as reckon
+
+        counts_of = WORKERS if workers is None else (workers,)
+        made = reckon(
+            data, split, encoder=encoder, space=space, sources=sources, vetters=vetters, workers=counts_of, seed=seed
+        )
+        tell_plan(made, f"would mine {data.name}, {split}", json=json)
+        return
+    with nullcontext() if ray is None else Cluster(ray, workers) as cluster:
+        mining = mine_negatives(
+            data,
+            split,
+            model=encoder,
+            space=space,
+            sources=sources,
+            vetters=vetters,
+            out=out,
+            cache=cache,
+            memory=memory,
+            cluster=cluster,
+        )
     counts = _counts(mining, vetters, out, n or 5)
     written = None
     if to is not None and target is not None:
@@ -173,8 +226,8 @@ def _refuse_ignored(
     no_model: bool,
     no_vet: bool,
     source: list[str] | None,
-    query_vectors: Path | None,
-    corpus_vectors: Path | None,
+    query_vectors: str | None,
+    corpus_vectors: str | None,
 ) -> None:
     """Refuse options that would have no effect beside the others."""
     if (query_vectors is None) != (corpus_vectors is None):
@@ -185,21 +238,35 @@ def _refuse_ignored(
     else:
         given.refuse(ctx, ("query_ids", "corpus_ids", "similarity"), "needs --query-vectors and --corpus-vectors")
     if no_model:
-        given.refuse(ctx, of_model, "has no meaning with --no-model")
+        given.refuse(ctx, (*of_model, "search"), "has no meaning with --no-model")
     if no_vet:
         given.refuse(ctx, ("vetter",), "has no meaning with --no-vet")
     if source:
-        given.refuse(ctx, ("depth", "skip"), "is for the default source; say it in --source, as in dense(depth=50)")
+        given.refuse(
+            ctx, ("depth", "skip", "search"), "is for the default source; say it in --source, as in dense(depth=50)"
+        )
     if like is None:
         given.refuse(ctx, ("like_option", "layout", "scores"), "needs --like")
         if to is None:
             given.refuse(ctx, ("to_out", "overwrite"), "needs --to or --like")
     else:
-        ours = ("source", "depth", "skip", "vetter", "no_vet", "to", "dtype")
+        ours = ("source", "depth", "skip", "search", "vetter", "no_vet", "to", "dtype")
         given.refuse(ctx, ours, "has no meaning with --like: that miner's rules hold, see --like-option")
         given.refuse(ctx, ("no_model",), "has no meaning with --like: none of these miners works with BM25")
         if like != "sentence-transformers":
             given.refuse(ctx, ("layout", "scores"), "is for --like sentence-transformers")
+
+
+def _refuse_elsewhere(ctx: typer.Context, like: str | None, no_model: bool, ray: str | None, plan: bool) -> None:
+    """Refuse to run elsewhere, or to reckon, what only runs here, or has no vectors to reckon with."""
+    if like is not None:
+        given.refuse(ctx, ("ray", "plan"), "has no meaning with --like")
+    if no_model:
+        given.refuse(ctx, ("ray", "plan"), "is for vectors, and --no-model has none: BM25 runs on this machine")
+    if ray is not None:
+        given.refuse(ctx, ("memory",), "bounds one process; it has no meaning with --ray")
+    elif not plan:
+        given.refuse(ctx, ("workers",), "needs --ray or --plan")
 
 
 def _refuse_other(out: Path) -> None:
@@ -232,6 +299,14 @@ def _target(out: Path, to: str, to_out: Path | None, overwrite: bool) -> Path:
     return to_out
 
 
+def _bound(memory: str) -> None:
+    """Check the size, and let Arrow take from the C heap, which gives back what it frees, instead of its own arena."""
+    from litotes.memory import parse_bytes
+
+    parse_bytes(memory)
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # Arrow reads it when it is loaded, which is later
+
+
 def _written(out: Path, target: Path, to: str, data: Any, split: str, n: int, overwrite: bool) -> Any:
     from litotes.data.formats import FORMATS, convert
 
@@ -241,10 +316,14 @@ def _written(out: Path, target: Path, to: str, data: Any, split: str, n: int, ov
 
 
 def _counts(mining: Any, vetters: list[Any], out: Path, n: int) -> dict[str, Any]:
+    from litotes.memory import spell_bytes
+
     summary = mining.evidence.describe()
     return {
         "evidence": str(out),
         "seconds": {step: round(value, 2) for step, value in mining.seconds.items()},
+        "memory": {name.replace("_", " "): spell_bytes(size) for name, size in mining.memory.items()},
+        "changed input": {name: _listed(value) for name, value in mining.changed.items()},
         "anchors": mining.anchors,
         "resumed": mining.resumed,
         "rows": mining.rows,
@@ -257,7 +336,12 @@ def _counts(mining: Any, vetters: list[Any], out: Path, n: int) -> dict[str, Any
         "copies of positives left out": mining.duplicates,
         "doubted by": {name: mining.doubted.get(name, 0) for name in map(str, vetters)},
         "anchors that got less from": dict(mining.short),
+        "notes": {f"{source}: {name}": value for source, said in mining.notes.items() for name, value in said.items()},
     }
+
+
+def _listed(value: Any) -> Any:
+    return (", ".join(value) or "none") if isinstance(value, list) else value
 
 
 def _split(data: Any, split: str | None) -> str:

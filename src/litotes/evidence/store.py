@@ -189,6 +189,36 @@ class Evidence:
         else:
             self._commit(lambda: iter([more]), scorer, keep=True)
 
+    def sweep(self) -> None:
+        """Delete what a killed writer left: files that the manifest does not name. For a writer before it begins."""
+        remove_leftovers(self.path)
+        named = {part.file for part in self.parts}
+        for file in self._part_files():
+            if file.name not in named:
+                file.unlink()
+
+    def extend(self, more: pa.Table) -> None:
+        """Add rows of anchors that come behind all that are there, as mining makes them: nothing is read or sorted.
+
+        In:   rows in stored order, each pair once (which is taken on trust; `append` looks).
+        Raises:
+            ValueError: the rows are no evidence, are not in stored order, do not come behind what is there, or are
+                scored by another scorer; or this is one file, which has no parts to add to.
+        """
+        if self.is_file:
+            raise ValueError(f"Evidence.extend: {self.path} is one file; append to it")
+        t.check(more)
+        scorer = self._agreed(more)
+        if not len(more):
+            return
+        t.check_order(more)
+        first = more["anchor"][0].as_py()
+        last = max((byte_key(part.last) for part in self.parts), default=None)
+        if last is not None and byte_key(first) <= last:
+            raise ValueError(f"Evidence.extend: {self.path} ends with {last.decode()!r}, the rows begin with {first!r}")
+        more = t.with_scorer(more, scorer)
+        self._commit(lambda: iter([more]), scorer, keep=True)
+
     def apply(self, change: Callable[[pa.Table], pa.Table], *, rows: int = _BATCH) -> int:
         """Put every table of whole anchors through `change` (a vetter, say); how many rows it changed.
 
@@ -257,6 +287,20 @@ class Evidence:
                     piece = pq.read_table(self._file(part), filters=[("anchor", "=", anchor)], partitioning=None)
                 pieces.append(piece.cast(t.SCHEMA))
         return t.with_scorer(overlay(pieces) if pieces else t.empty(), self.scorer)
+
+    def of_anchors(self, anchors: pa.Array) -> pa.Table:
+        """All rows of some anchors, in stored order. Reads the parts whose range holds one of them."""
+        if not len(anchors):
+            return t.with_scorer(t.empty(), self.scorer)
+        bounds = pc.min_max(anchors)
+        low, high = (byte_key(bounds[name].as_py()) for name in ("min", "max"))
+        touched = [
+            group
+            for group in layers(self.parts)
+            if any(byte_key(part.first) <= high and low <= byte_key(part.last) for part in group)
+        ]
+        found = [table.filter(pc.is_in(table["anchor"], value_set=anchors)) for table in self._tables(touched, _BATCH)]
+        return t.with_scorer(pa.concat_tables(found) if found else t.empty(), self.scorer)
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -425,11 +469,7 @@ class Evidence:
         }
         write_json(self.path / MANIFEST, manifest)
         self.parts, self.scorer = parts, scorer
-        remove_leftovers(self.path)
-        named = {part.file for part in parts}
-        for file in self._part_files():
-            if file.name not in named:
-                file.unlink()
+        self.sweep()
 
 
 def _changed_by(change: Callable[[pa.Table], pa.Table], table: pa.Table) -> pa.Table:

@@ -127,11 +127,38 @@ def check(evidence: pa.Table, scored: bool = False) -> None:
 def check_keys(evidence: pa.Table) -> None:
     """Refuse a table in which a pair (anchor, candidate) stands twice. Raises BadInput with the pair."""
     code = pair_codes(evidence)
-    if len(np.unique(code)) < len(code):
+    ascending = np.sort(code)
+    if (ascending[1:] == ascending[:-1]).any():
         _, first = np.unique(code, return_index=True)
         row = int(np.setdiff1d(np.arange(len(code)), first)[0])
         pair = f"({evidence['anchor'][row].as_py()!r}, {evidence['candidate'][row].as_py()!r})"
         raise BadInput(f"the pair {pair} a second time", "each (anchor, candidate) once", line=row + 1)
+
+
+def misplaced(evidence: pa.Table) -> np.ndarray:
+    """Bool per row: the row must not stand behind the one before it in stored order (a pair twice included)."""
+    above, below = evidence.slice(0, max(len(evidence) - 1, 0)), evidence.slice(1)
+    score = [np.nan_to_num(side["score"].to_numpy(), nan=-np.inf) for side in (above, below)]  # none comes last
+    sign = [side["sign"].to_numpy() for side in (above, below)]
+    same = pc.equal(above["anchor"], below["anchor"]).to_numpy()
+    level = same & (sign[0] == sign[1])
+    wrong = np.zeros(len(evidence), bool)
+    wrong[1:] = pc.greater(above["anchor"], below["anchor"]).to_numpy()
+    wrong[1:] |= (same & (sign[0] < sign[1])) | (level & (score[0] < score[1]))
+    rows = pa.array(np.flatnonzero(level & (score[0] == score[1])))
+    tied = pc.greater_equal(above["candidate"].take(rows), below["candidate"].take(rows))
+    wrong[rows.to_numpy() + 1] |= tied.to_numpy()
+    return wrong
+
+
+def check_order(evidence: pa.Table) -> None:
+    """Refuse a table that is not in stored order. Raises BadInput with the first row that comes too late."""
+    wrong = misplaced(evidence)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        pair = f"({evidence['anchor'][row].as_py()!r}, {evidence['candidate'][row].as_py()!r})"
+        expected = "rows by anchor, sign (falling), score (falling) and candidate"
+        raise BadInput(f"the pair {pair} behind one that comes after it", expected, line=row + 1)
 
 
 def doubt(

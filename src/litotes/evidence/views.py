@@ -18,6 +18,8 @@ from litotes.evidence import table as t
 
 def order(evidence: pa.Table) -> pa.Table:
     """The stored order: by anchor (as UTF-8 bytes), positives first, best score first (none last), then candidate."""
+    if not t.misplaced(evidence).any():
+        return evidence
     keys = [("anchor", "ascending"), ("sign", "descending"), ("score", "descending"), ("candidate", "ascending")]
     return evidence.take(pc.sort_indices(evidence, sort_keys=keys))
 

@@ -103,7 +103,7 @@ class Blocks:
         positive, judged = (_codes(csr, documents) for csr in (anchors.positives, anchors.judged))
         known = np.concatenate([positive, judged])
         code = found.anchor.astype(np.int64) * documents + found.document
-        pair, row = np.unique(np.concatenate([known, code]), return_inverse=True)
+        pair, row = _distinct(np.concatenate([known, code]))
         anchor, document = pair // documents, pair % documents
         query = anchors.query[anchor]
 
@@ -114,7 +114,7 @@ class Blocks:
         grade[of_people] = self.grades.of(query[of_people], document[of_people])
         score = self._scores(query, document, row[len(known) :], found)
 
-        order = np.lexsort([self.place[document], -score, -sign, anchor])
+        order = _stored_order(anchor, sign, score, self.place[document])
         at = np.empty(len(pair), np.int64)
         at[order] = np.arange(len(pair))
         columns = {
@@ -143,6 +143,25 @@ class Blocks:
 def joined(tables: list[pa.Table], about: Mapping[str, Any]) -> pa.Table:
     """Blocks one behind the other, as one table."""
     return with_scorer(pa.concat_tables(tables).combine_chunks() if tables else empty(), about)
+
+
+def _stored_order(anchor: np.ndarray, sign: np.ndarray, score: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Rows by anchor, sign (falling), score (falling) and place: what a sort by four keys gives, in one by a number."""
+    bits = score.view(np.int32)
+    rising = np.where(bits < 0, bits ^ np.int32(0x7FFFFFFF), bits).astype(np.int64)  # as numbers, so as floats
+    key = anchor << 34 | (1 - sign.astype(np.int64)) << 32 | (2**31 - 1 - rising)
+    by_place = np.argsort(place, kind="stable")  # stable sorts of whole numbers are NumPy's fastest
+    return by_place[np.argsort(key[by_place], kind="stable")]
+
+
+def _distinct(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different codes, ascending, and for every code its place among them."""
+    order = np.argsort(codes, kind="stable")
+    ascending = codes[order]
+    first = np.r_[True, ascending[1:] != ascending[:-1]] if len(codes) else np.zeros(0, bool)
+    place = np.empty(len(codes), np.int64)
+    place[order] = np.cumsum(first) - 1
+    return ascending[first], place
 
 
 def _no_doubts(rows: int) -> pa.ListArray:

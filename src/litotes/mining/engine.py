@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from litotes.atomic import read_json, write_json
+from litotes.cluster import Cluster
 from litotes.data.anchors import Anchors
 from litotes.data.collection import Collection
 from litotes.data.encoder import Encoder
 from litotes.evidence import Evidence, doubt_entries
-from litotes.memory import release_freed
+from litotes.memory import PeakMemory, held_bytes, parse_bytes, release_freed
 from litotes.mining.blocks import Blocks, LexicalScorer, Scorer, SpaceScorer, joined
+from litotes.mining.budget import Budget, depth_of, encoding_bytes, has_lexical, parts_of, standing_bytes, warm_up
+from litotes.mining.changed import Changed, Record
+from litotes.mining.place import Place
+from litotes.mining.refound import Refound, can_extend
 from litotes.mining.report import Mining
+from litotes.mining.vectors import space_in
 from litotes.progress import progress
 from litotes.search.space import Space
 from litotes.sources.found import Found, Source
@@ -32,9 +38,9 @@ from litotes.sources.mined.dense import Mined
 from litotes.vetting.guide import space_of
 from litotes.vetting.relative_margin import RelativeMargin
 
-COUNTS = "mining.json"
 _LEXICAL = ("k1", "b", "method", "stemmer", "stopwords")
 Vetter = Callable[..., pa.Table]
+Finder = Callable[[Anchors], Found]
 Change = Callable[[pa.Table], pa.Table]
 
 
@@ -51,6 +57,8 @@ def mine(
     cache: str | Path | None = None,
     query_vectors: np.ndarray | None = None,
     corpus_vectors: np.ndarray | None = None,
+    memory: int | str | None = None,
+    cluster: Cluster | None = None,
 ) -> Mining:
     """Find candidates for every anchor of a split, score them with the positives by one scorer, and vet them.
 
@@ -61,7 +69,10 @@ def mine(
     not written: a batch brings them by itself.
 
     A folder that holds finished blocks of the same collection, split, model, sources, vetters and block size is gone on
-    with, to the same bytes as an uninterrupted run; a finished one is returned as it is.
+    with, to the same bytes as an uninterrupted run; a finished one is returned as it is. A folder made by the same
+    settings from an earlier state of the collection is updated to what mining the new state gives: texts that are new
+    or changed are encoded, exact dense lists are extended by the new documents or, where that cannot be exact,
+    searched anew (`Refound`), and all other sources run again.
 
     Args:
         collection: what to mine in; `split`: whose anchors.
@@ -73,67 +84,152 @@ def mine(
         sources: who proposes; with none, only what people judged is written. A pair that several propose is one row
             with several finders.
         vetters: who doubts; each only lowers belief, so their order does not matter.
-        out: folder, or a file ending in `.parquet` (a folder `<out>.mining` stands beside it till it is done), or None
-            for a table in memory.
-        block: anchors at a time, >= 1. Memory is O(block x depth).
-        cache: folder for vectors, so that no text is encoded twice.
+        out: folder, or a file ending in `.parquet`, or None for a table in memory. `<out>.mining` stands beside it
+            while it is made.
+        block: anchors in a part, >= 1.
+        cache: folder for vectors, so that no text is encoded twice. None = `<out>.vectors`, or without `out` memory.
+        memory: bytes, or a text like "2GB", that the process may hold in all, imports and model included. It decides
+            how many anchors are searched at a time, and nothing that is written. None = as many as `block`.
+        cluster: entered; its workers encode and search, this process scores, vets and writes. Nothing that is written
+            depends on it. Not together with `memory`, which speaks of one machine's process.
     Raises:
         ValueError: an argument is out of range; more than one kind of vectors; a source that compares vectors without
-            any; `out` holds other evidence.
+            any; `out` holds other evidence, or evidence of an earlier state that was changed after it was mined.
         BadInput: vectors that do not fit the collection.
+        MemoryError: `memory` cannot be kept; nothing has been encoded or written.
     """
     if not block >= 1:
         raise ValueError(f"mine: block must be >= 1, got {block!r}")
-    seconds: dict[str, float] = dict.fromkeys(("encode", "search", "score", "vet", "write"), 0.0)
+    total = None if memory is None else parse_bytes(memory)
+    if cluster is not None and memory is not None:
+        raise ValueError("mine: memory bounds one process; with a cluster it has no meaning")
     encoder = Encoder(model, cache=cache) if isinstance(model, (str, Path)) else model
-    space = _given(collection, encoder, space, query_vectors, corpus_vectors)
-    about = _about(collection, encoder, space, sources)
-    anchors = Anchors.of(collection, split)
+    if cluster is not None and encoder is not None:
+        from litotes.data.on_ray import RayEncoder
 
-    recipe = f"split={split} sources={[str(s) for s in sources]} vetters={[str(v) for v in vetters]}"
+        encoder = RayEncoder(encoder, cluster)
+    with PeakMemory() as watch:
+        made = _mined(
+            _Task(collection, split, tuple(sources), tuple(vetters), block, total, cluster),
+            encoder,
+            space,
+            (query_vectors, corpus_vectors),
+            None if out is None else Path(out),
+            None if cache is None else Path(cache),
+        )
+    if watch.peak is None:
+        return made
+    return replace(made, memory={**made.memory, "peak": watch.peak})
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """What is mined, whatever with and wherever to."""
+
+    collection: Collection
+    split: str
+    sources: tuple[Source, ...]
+    vetters: tuple[Vetter, ...]
+    block: int
+    memory: int | None
+    cluster: Cluster | None
+
+
+def _mined(
+    task: _Task,
+    encoder: Encoder | None,
+    space: Space | None,
+    vectors: tuple[np.ndarray | None, np.ndarray | None],
+    out: Path | None,
+    cache: Path | None,
+) -> Mining:
+    seconds: dict[str, float] = dict.fromkeys(("encode", "search", "score", "vet", "write"), 0.0)
+    collection, block = task.collection, task.block
+    space = _given(collection, encoder, space, *vectors)
+    about = _about(collection, encoder if space is None else None, space, task.sources)
+    follows = about["similarity"] == "bm25" or (space is not None and not space.checksum)
+    anchors = Anchors.of(collection, task.split)
+
+    recipe = f"split={task.split} sources={[str(s) for s in task.sources]} vetters={[str(v) for v in task.vetters]}"
     prints = {
         "collection": collection.fingerprint(),
         "model": about["checksum"],
         "recipe": hashlib.sha256(recipe.encode()).hexdigest(),
         "block": str(block),
     }
-    place = None if out is None else _Place(Path(out), prints, about)
+    step, used = _budgeted(task, encoder, space, anchors)
+    place = None if out is None else Place(out, prints, about, follows)
     start = 0 if place is None else place.done(anchors, block)
     if place is not None and start >= len(anchors):  # nothing is left to do: no model needs to run
-        return _report(place.close(), anchors, len(anchors), place.counts, seconds)
+        return _report(place.close(), anchors, len(anchors), place.counts, seconds, used)
 
+    store = cache if cache is not None or out is None else out.with_name(f"{out.name}.vectors")
     with _timed(seconds, "encode"):
         if space is None and encoder is not None:
-            space = space_of(encoder, collection.query_texts(), collection.document_texts(), cache)
+            if place is None or store is None:
+                space = space_of(encoder, collection.query_texts(), collection.document_texts(), cache)
+            else:
+                space = space_in(encoder, collection, place.work, store)
+        release_freed()
+        if task.cluster is not None and space is not None:
+            from litotes.search.on_ray import RaySpace
+
+            space = cast(Space, RaySpace(space, task.cluster))  # the same methods, elsewhere
     with _timed(seconds, "search"):
-        scorer: Scorer = SpaceScorer(space, about) if space is not None else _lexical(collection, sources, about)
-        finders = [source.prepare(collection, space) for source in sources]
+        scorer: Scorer = SpaceScorer(space, about) if space is not None else _lexical(collection, task.sources, about)
+        changed = None if place is None or place.old is None else _changed(place, place.old, anchors, space)
+        finders = [_finder(source, collection, space, place, changed) for source in task.sources]
     with _timed(seconds, "vet"):
-        change = _joined(vetters, collection, cache)
-    blocks = Blocks(collection, split, scorer)
+        change = _joined(task.vetters, collection, store)
+    blocks = Blocks(collection, task.split, scorer)
     counts = {low: made for low, made in (place.counts if place else {}).items() if low < start}
+    if place is not None:
+        place.counts = counts
+    pieces: list[pa.Table] = []
     tables: list[pa.Table] = []
-    with progress(total=len(anchors), what="mining", unit="anchors") as bar:
+    with progress(total=len(anchors), what="mining", unit="anchors") as bar, ThreadPoolExecutor(1) as behind:
         bar.update(start)
-        for low in range(start, len(anchors), block):
-            part = anchors[low : low + block]
-            with _timed(seconds, "search"):
-                found = Found.joined(find(part) for find in finders)
+
+        def finish(low: int, last: bool, part: Anchors, found: Found) -> None:
+            """Score, vet and write what was found, while the next anchors are searched."""
             with _timed(seconds, "score"):
                 table = blocks.table(part, found)
             with _timed(seconds, "vet"):
                 table = change(table)
             with _timed(seconds, "write"):
-                counts[low] = _counts(table, part, found)
-                if place is not None:
-                    place.add(table, counts)
-                else:
-                    tables.append(table)
-            release_freed()
+                counts[low] = _added(counts.get(low), _counts(table, part, found))
+                pieces.append(table)
+                if last:
+                    whole = joined(pieces, about)
+                    pieces.clear()
+                    if place is not None:
+                        place.add(whole, low, counts[low])
+                    else:
+                        tables.append(whole)
+                release_freed()
             bar.update(len(part))
+
+        waiting: Future[None] | None = None
+        if place is not None and Record.read(place.folder) is None:
+            waiting = behind.submit(lambda: Record.of(collection, anchors, space).write(place.folder))
+        for low in range(start, len(anchors), block):
+            end = min(low + block, len(anchors))
+            counts.pop(low, None)  # of a run that was killed before the block was whole
+            for first in range(low, end, step):
+                part = anchors[first : min(first + step, end)]
+                with _timed(seconds, "search"):
+                    found = Found.joined(find(part) for find in finders)
+                if waiting is not None:
+                    waiting.result()
+                waiting = behind.submit(finish, low, first + step >= end, part, found)
+                del found
+        if waiting is not None:
+            waiting.result()
+    updated = _account(changed, finders, task.sources) if place is not None and place.old is not None else {}
     with _timed(seconds, "write"):
         made = joined(tables, about) if place is None else place.close()
-    return _report(made, anchors, start, counts, seconds)
+    notes = {str(source): dict(getattr(find, "notes", {})) for source, find in zip(task.sources, finders, strict=True)}
+    return _report(made, anchors, start, counts, seconds, used, updated, notes)
 
 
 def vet(
@@ -172,55 +268,63 @@ def vet(
     return dict(doubted)
 
 
-class _Place:
-    """Where evidence is written, and what is there already."""
-
-    def __init__(self, out: Path, prints: dict[str, str], about: dict[str, str]):
-        self.out = out
-        self.folder = out.with_name(f"{out.name}.mining") if out.suffix == ".parquet" else out
-        self.finished = out.suffix == ".parquet" and out.exists()
-        if self.finished:
-            self.evidence = _same(Evidence.open(out), prints)
-        elif (self.folder / "manifest.json").exists():
-            self.evidence = _same(Evidence.open(self.folder), prints)
-        else:
-            self.evidence = Evidence.create(self.folder, fingerprints=prints, scorer=about)
-        self.counts = _stored(self.folder / COUNTS)
-
-    def done(self, anchors: Anchors, block: int) -> int:
-        """Anchors that need not be mined again: whole blocks."""
-        if self.finished or not self.evidence.parts:
-            return len(anchors) if self.finished else 0
-        last = max(part.last.encode() for part in self.evidence.parts)
-        ids = anchors.collection.queries["id"].take(anchors.query).to_pylist()
-        place = next((i for i, name in enumerate(ids) if name.encode() == last), None)
-        if place is None:
-            expected = f"the anchors of the split {anchors.split!r}"
-            raise ValueError(f"mine: {self.folder} holds the anchor {last.decode()!r}, expected only {expected}")
-        return min((place // block + 1) * block, len(anchors))
-
-    def add(self, table: pa.Table, counts: dict[int, dict[str, Any]]) -> None:
-        # the counts go first: a run killed between the two mines the block again and counts it again, once
-        write_json(self.folder / COUNTS, {str(low): made for low, made in counts.items()})
-        self.evidence.append(table)
-
-    def close(self) -> Evidence:
-        if self.out.suffix == ".parquet" and not self.finished:
-            self.evidence = self.evidence.export(self.out)
-            shutil.rmtree(self.folder)
-        return self.evidence
+def _budgeted(
+    task: _Task, encoder: Encoder | None, space: Space | None, anchors: Anchors
+) -> tuple[int, dict[str, int]]:
+    """Anchors at a time, and what is known about memory before the start."""
+    collection = task.collection
+    width = space.corpus.shape[1] if space is not None else (0 if encoder is None else encoder.width)
+    encoder = None if space is not None else encoder
+    if task.memory is not None:
+        warm_up(encoder, width)
+    data = sum(table.nbytes for table in (collection.queries, collection.corpus, *collection.qrels.values()))
+    held = held_bytes()
+    used = {} if held is None else {"imports_and_model": max(0, held - data)}
+    if task.memory is None:
+        return task.block, used
+    if held is None:
+        raise OSError("mine: memory cannot be bounded here: this system does not say how much a process holds")
+    sizes = len(collection.queries), len(collection.corpus)
+    block, depth = min(task.block, max(1, len(anchors))), depth_of(task.sources)
+    lexical = 0 if width and not has_lexical(task.sources) else collection.corpus["text"].nbytes
+    budget = Budget(
+        total=task.memory,
+        held=held,
+        collection=data,
+        encoding=0 if encoder is None else encoding_bytes(encoder, *sizes),
+        standing=standing_bytes(*sizes, depth, block, lexical),
+        depth=depth,
+        dimensions=width,
+    )
+    return budget.anchors(block), used | {"budget": task.memory}
 
 
-def _same(evidence: Evidence, prints: dict[str, str]) -> Evidence:
-    """Refuse to go on with evidence that was made from something else."""
-    for name, value in prints.items():
-        there = evidence.fingerprints.get(name, "nothing")
-        if there != value:
-            raise ValueError(
-                f"mine: {evidence.path} holds evidence of another {name} (found {there[:12]}, expected {value[:12]}); "
-                "choose another place, or delete it"
-            )
-    return evidence
+def _changed(place: Place, old: Evidence, anchors: Anchors, space: Space | None) -> Changed | None:
+    """How the collection differs from that of the old evidence; None where the old evidence kept no record."""
+    now = Record.of(anchors.collection, anchors, space)
+    now.write(place.folder)
+    before = Record.read(old.path)
+    return None if before is None else Changed.between(before, now, anchors)
+
+
+def _finder(
+    source: Source, collection: Collection, space: Space | None, place: Place | None, changed: Changed | None
+) -> Finder:
+    if place is None or place.old is None or changed is None or space is None:
+        return source.prepare(collection, space)
+    if isinstance(source, Mined) and can_extend(source, space, changed):
+        return Refound(source, collection, space, place.old, changed, place.work)
+    return source.prepare(collection, space)
+
+
+def _account(changed: Changed | None, finders: Sequence[Finder], sources: Sequence[Source]) -> dict[str, Any]:
+    """What an update found different, and what it did about it."""
+    counts: Counter[str] = Counter(changed.counts if changed is not None else {})
+    for find in finders:
+        if isinstance(find, Refound):
+            counts.update(find.counts)
+    again = [str(source) for source, find in zip(sources, finders, strict=True) if not isinstance(find, Refound)]
+    return {**counts, "sources run again in full": again}
 
 
 def _given(
@@ -273,8 +377,7 @@ def _lexical(collection: Collection, sources: Sequence[Source], about: dict[str,
 
 
 def _lexical_parts(sources: Sequence[Source]) -> list[Bm25]:
-    parts = [part for source in sources for part in getattr(source, "parts", (source,))]
-    return [part for part in parts if isinstance(part, Bm25)] or [Bm25()]
+    return [part for part in parts_of(sources) if isinstance(part, Bm25)] or [Bm25()]
 
 
 def _checksum(space: Space) -> str:
@@ -317,8 +420,17 @@ def _doubted(table: pa.Table) -> dict[str, int]:
     return {entry["values"]: entry["counts"] for entry in entries}
 
 
-def _stored(file: Path) -> dict[int, dict[str, Any]]:
-    return {int(low): made for low, made in read_json(file).items()} if file.exists() else {}
+def _added(before: dict[str, Any] | None, more: dict[str, Any]) -> dict[str, Any]:
+    """Counts of a block of which a first piece was counted."""
+    if before is None:
+        return more
+    return {
+        name: {key: before[name].get(key, 0) + count for key, count in value.items()}
+        | {key: count for key, count in before[name].items() if key not in value}
+        if isinstance(value, dict)
+        else before[name] + value
+        for name, value in more.items()
+    }
 
 
 def _report(
@@ -327,6 +439,9 @@ def _report(
     resumed: int,
     counts: dict[int, dict[str, Any]],
     seconds: dict[str, float],
+    memory: dict[str, int],
+    changed: Mapping[str, Any] | None = None,
+    notes: Mapping[str, Mapping[str, str | float]] | None = None,
 ) -> Mining:
     if not counts and isinstance(evidence, Evidence):
         seen = evidence.describe()
@@ -352,6 +467,9 @@ def _report(
         short=dict(short),
         doubted=dict(doubted),
         seconds=dict(seconds),
+        memory=memory,
+        changed=changed or {},
+        notes={source: said for source, said in (notes or {}).items() if said},
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,7 +23,12 @@ class Mining:
     found and not judged). `short`: source -> anchors that got fewer candidates from it than asked. `duplicates`:
     excluded documents that are copies of positives. `doubted`: spelling of a vetter -> rows it doubts. All counts
     include what was resumed; of a finished `.parquet` file `short` is no longer known, and empty. `seconds`: step
-    (encode, search, score, vet, write) -> time spent in this run.
+    (encode, search, score, vet, write) -> time spent in this run; search runs beside the last three.
+    `memory`: bytes that imports and model took (`imports_and_model`), the `peak` of the process and its descendants
+    (RssAnon + RssShmem, sampled) and the `budget` if there was one; empty where nobody can say.
+    `changed`: of an update, how many documents and anchors were added, changed or deleted, how many anchors were
+    searched anew or extended, and which sources were run again in full; else empty.
+    `notes`: spelling of a source -> what it says about its search (kind of index, measured recall); of this run.
     """
 
     evidence: Evidence | pa.Table
@@ -36,6 +42,9 @@ class Mining:
     short: Mapping[str, int] = field(default_factory=dict)
     doubted: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    memory: Mapping[str, int] = field(default_factory=dict)
+    changed: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, Mapping[str, str | float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

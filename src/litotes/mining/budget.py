@@ -1,0 +1,118 @@
+"""A memory budget for a whole process: what is taken already, what the work needs, and how much is done at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from litotes.memory import spell_bytes
+from litotes.sources.mined.bm25 import Bm25
+
+LEAST = 64  # anchors at a time, below which the search only re-reads vectors
+_ROW = 480  # bytes of one candidate on its way to disk: the block that is sorted, and the one that is written
+_WRITTEN = 140  # bytes of one candidate in a part that waits to be whole
+_WRITER = 48 << 20  # one row group of Parquet and its compression
+_TEXT = 180  # bytes a text takes while a side is encoded: its name, its place, its index
+_KEPT = 64  # bytes a query or document takes besides: norms, rows, digests
+_LEXICAL = 24  # bytes that BM25 takes for one byte of text: words as Python objects, then weights
+_SPARE = 0.04  # of the budget: pieces of freed memory that nobody can use
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What `--memory` promises, reckoned before the start.
+
+    `total`: bytes that the process and its descendants may hold (RssAnon + RssShmem: what cannot be reclaimed).
+    `held`: bytes held before the start: imports, model, collection; `collection`: the part of it that is the data.
+    `encoding`: bytes that encoding takes; `standing`: bytes that stay while candidates are sought. `depth` and
+    `dimensions` (0 = no vectors): of the search.
+
+    The number of anchors at a time is all that a budget decides. No vector, score or byte of evidence depends on it, so
+    a run may be gone on with under another budget.
+    """
+
+    total: int
+    held: int
+    collection: int
+    encoding: int
+    standing: int
+    depth: int
+    dimensions: int
+
+    def need(self, anchors: int) -> int:
+        """Bytes at the peak, with so many anchors at a time."""
+        rows = 2 * _ROW * (self.depth + 1) * anchors  # one block is made while the one before is written
+        search = 0
+        if self.dimensions:
+            import torch
+
+            from litotes.search.exact import scratch_bytes
+
+            search = scratch_bytes(anchors, self.depth, self.dimensions, threads=torch.get_num_threads())
+        work = max(self.encoding, self.standing + search + rows)
+        return int((self.held + work) * (1 + _SPARE))
+
+    def anchors(self, most: int) -> int:
+        """Anchors at a time: the most that fit, halving from `most`.
+
+        Raises:
+            MemoryError: not even the least fits; the message says what was asked, what is held and what is needed.
+        """
+        least = min(LEAST, most)
+        anchors = most
+        while anchors > least and self.need(anchors) > self.total:
+            anchors = max(least, anchors // 2)
+        if self.need(anchors) > self.total:
+            held = f"imports and model hold {spell_bytes(self.held - self.collection)}"
+            if self.collection:
+                held += f", the collection {spell_bytes(self.collection)}"
+            work = spell_bytes(self.need(anchors) - self.held)
+            raise MemoryError(
+                f"--memory {spell_bytes(self.total)} cannot be kept: {held}, and the work needs {work} at least; "
+                f"give {spell_bytes(self.need(anchors))} or more"
+            )
+        return anchors
+
+
+def standing_bytes(queries: int, documents: int, depth: int, block: int, lexical: int = 0) -> int:
+    """Bytes that stay while candidates are sought: norms, rows and digests, a part that waits to be whole, its writer.
+
+    Args:
+        depth: candidates per anchor, over all sources; `block`: anchors in a part.
+        lexical: bytes of text that BM25 indexes.
+    """
+    return _KEPT * (queries + documents) + _WRITTEN * (depth + 1) * block + _WRITER + _LEXICAL * lexical
+
+
+def encoding_bytes(encoder: Any, queries: int, documents: int) -> int:
+    """Bytes that an encoder takes at work beyond its weights, with the names of the texts of one side."""
+    return int(encoder.scratch_bytes) + _TEXT * max(queries, documents)
+
+
+def warm_up(encoder: Any, dimensions: int) -> None:
+    """Run one text and one query, so that what they load counts as held before the start and not as work."""
+    if encoder is not None:
+        encoder.compute_shard(["warm up"], "document")
+    if dimensions:
+        from litotes.search.exact import top_k
+
+        one = np.ones((1, dimensions), np.float32)
+        top_k(one, one, 1, engine="compiled")
+
+
+def parts_of(sources: Iterable[Any]) -> list[Any]:
+    """All plain sources, those of mixtures among them."""
+    return [part for source in sources for part in getattr(source, "parts", (source,))]
+
+
+def depth_of(sources: Iterable[Any]) -> int:
+    """Candidates that these sources hold per anchor at most, as they say."""
+    return sum(getattr(part, "skip", 0) + getattr(part, "depth", 100) for part in parts_of(sources))
+
+
+def has_lexical(sources: Iterable[Any]) -> bool:
+    """Whether one of them is BM25."""
+    return any(isinstance(part, Bm25) for part in parts_of(sources))
