@@ -48,6 +48,7 @@ def main() -> None:
     figures: dict[str, Any] = {
         "name": "approximate",
         "title": TITLE,
+        "command": f"python benchmarks/approximate.py --scale {args.scale}",
         "task": f"top {K} of {queries:,} queries in {size:,} x {wide} unit vectors, in 1,000 overlapping clusters",
         "machine": machine(args.threads) | {"noise": noise(args.threads)},
         "table": table(columns, rows),

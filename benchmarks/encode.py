@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _harness import _watch, finish, machine, options, ratios, spread
+from _harness import _watch, finish, machine, noise, options, ratios, show_table, spread, table
 
 MODEL = "all-MiniLM-L6-v2"
 ROUNDS = 5
@@ -53,8 +53,8 @@ def main() -> None:
         "name": "encode",
         "peer": f"SentenceTransformer.encode of sentence-transformers {last['theirs']['version']}, its defaults",
         "scale": args.scale,
-        "task": f"{ROUNDS} rounds of {size} WordNet texts (definitions and lemma strings), {MODEL}",
-        "machine": {**machine(args.threads), "products": roof},
+        "task": f"{ROUNDS} rounds of {size:,} WordNet texts (definitions and lemma strings), {MODEL}, in turn",
+        "machine": {**machine(args.threads), "products": roof, "noise": noise(args.threads)},
         "texts_per_second": {name: spread(rates[name]) for name in CONTESTANTS},
         "ratio": ratios(seconds["theirs"], seconds["auto"]),
         "ratio_float32": ratios(seconds["theirs"], seconds["float32"]),
@@ -73,29 +73,43 @@ def main() -> None:
             name: operations / sum(seconds[name]) / 1e9 / roof[last[name]["dtype"]] for name in CONTESTANTS
         },
     }
+    figures = presented(figures)
     finish(figures, args.json)
-    show(figures)
+    show_table(figures)
 
 
-def show(figures: dict[str, Any]) -> None:
-    print(f"{figures['task']}\nagainst {figures['peer']}, {figures['machine']['threads']} threads")
-    print("  texts a second      min   median      max   share of products   ready s   ready MB   peak MB")
-    for name, values in figures["texts_per_second"].items():
-        rates = " ".join(f"{values[key]:8.0f}" for key in ("min", "median", "max"))
-        label = name if name == "theirs" else f"{name} ({figures['dtype'][name]})"
-        print(
-            f"  {label:15} {rates} {figures['share_of_products'][name]:18.0%}   {figures['ready_seconds'][name]:9.1f}"
-            f"  {figures['ready_mb'][name]:9.0f} {figures['peak_mb'][name]:9.0f}"
-        )
-    for name, key in (("auto", "ratio"), ("float32", "ratio_float32")):
-        values = figures[key]
-        print(
-            f"  {name}: {values['median']:.2f} times as fast ({values['min']:.2f} to {values['max']:.2f}), "
-            f"{figures['whole_process_ratio'][name]:.2f} with imports and model; "
-            f"lowest cosine {figures['lowest_cosine'][name]:.6f}"
-        )
-    roof = figures["machine"]["products"]
-    print(f"  products: {roof['bfloat16']:.0f} GFLOP/s in bfloat16, {roof['float32']:.0f} in float32")
+def presented(figures: dict[str, Any]) -> dict[str, Any]:
+    """The figures with what the terminal and docs/performance.md show of them."""
+    peer, roof = figures["peer"], figures["machine"]["products"]
+    labels = {"theirs": peer.split(",")[0]} | {
+        name: f"litotes, {figures['dtype'][name]}" + (" (its default)" if name == "auto" else "")
+        for name in CONTESTANTS[1:]
+    }
+    against = {"theirs": "", "auto": figures["ratio"], "float32": figures["ratio_float32"]}
+    columns = ["", "texts/s", "ratio", "ratio with imports and model", "lowest cosine", "of the products", "peak MB"]
+    rows = [
+        [
+            labels[name],
+            figures["texts_per_second"][name],
+            against[name],
+            figures["whole_process_ratio"].get(name, ""),
+            f"{figures['lowest_cosine'][name]:.6f}" if name in figures["lowest_cosine"] else "",
+            f"{figures['share_of_products'][name]:.0%}",
+            figures["peak_mb"][name],
+        ]
+        for name in CONTESTANTS
+    ]
+    return figures | {
+        "title": f"Encoding, against {peer}",
+        "command": f"python benchmarks/encode.py --scale {figures['scale']}",
+        "table": table(columns, rows),
+        "notes": [
+            "The ratio is in texts a second with the model loaded, round by round; larger is better for litotes.",
+            "The lowest cosine is that to the peer's float32 vector, over every text.",
+            f"Of the products: multiplications that the texts' tokens need, over what packed products reach here, "
+            f"{roof['bfloat16']:.0f} GFLOP/s in bfloat16 and {roof['float32']:.0f} in float32.",
+        ],
+    }
 
 
 class Contestant:

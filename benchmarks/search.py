@@ -74,8 +74,8 @@ def report(runs: dict[int, dict[str, Any]], where: dict[str, Any], scale: str) -
         imports, ours, theirs = (made[name]["peak_mb"] for name in ("imports", "litotes", "faiss"))
         vectors = size * WIDE * 4 / 2**20
         notes.append(
-            f"{size:,} documents, memory above the {vectors:,.0f} MB of vectors: litotes {ours:,.0f} MB ({imports:,.0f} "
-            f"of it after imports), FAISS flat {theirs - vectors:,.0f} MB"
+            f"{size:,} documents, memory above the {vectors:,.0f} MB of vectors: litotes {ours:,.0f} MB "
+            f"({imports:,.0f} of it after imports), FAISS flat {theirs - vectors:,.0f} MB"
         )
     notes.append("share of FAISS and of the bare product: seconds over seconds of the same round; smaller is faster")
     notes.append(

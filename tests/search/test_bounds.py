@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -92,3 +93,18 @@ def test_bounds_around_a_known_score_hold_the_true_one(similarity, seed, power):
     scores = np.stack([defined(np.broadcast_to(query, corpus.shape), corpus, similarity) for query in queries])
     least, most = bounds.around(scores, np.arange(10), np.broadcast_to(lengths[1], (10, 10)))
     assert (least <= exact).all() and (exact <= most).all() and (most - least < 1e-5).all()
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@given(st.floats(-2, 2))
+def test_the_torch_scan_takes_every_product_that_may_reach_the_line_and_few_others(precision, line):
+    bounds = Bounds.of("dot", 4, precision, "cpu", np.ones(1), 1.0)
+    problem = Problem(*[np.ones((1, 4), np.float32)] * 2, "dot", np.ones(1), np.ones(1), np.ones(1, int), None, None)
+    near = torch.linspace(line - 0.1, line + 0.1, 999).to(getattr(torch, precision)).unique()
+    values = near.double().numpy()
+    nothing = torch.zeros((1, 7), dtype=torch.float64), torch.zeros((1, 3), dtype=torch.float64)
+    lines = torch.tensor([line], dtype=torch.float64)
+    _, found = TorchScan(problem, bounds, "cpu", 64)._above(near[None], lines, *nothing)
+    taken, reach = np.isin(np.arange(len(values)), found.numpy()), values + bounds.output * abs(values)
+    assert (taken | (reach < line)).all()
+    assert not (taken & (reach < line - 3 * 2.0**-8 * abs(line) - 1e-30)).any()

@@ -90,6 +90,37 @@ def test_neither_overflow_underflow_nor_cancellation_loses_a_document(vectors, k
     assert same(found, exhaustive(queries, corpus, k, similarity))
 
 
+@pytest.mark.parametrize("engine, precision", PATHS)
+@pytest.mark.parametrize(
+    "similarity, queries, corpus", [("dot", 1e30, 1e10), ("dot", -1e30, 1e10), ("l2", 0.0, 1e25), ("dot", 1e-30, 1e-20)]
+)
+def test_scores_that_round_to_one_infinity_or_to_zero_tie_and_go_to_the_lowest_row(
+    similarity, queries, corpus, engine, precision
+):
+    rising = np.linspace(1, 2, 700, dtype=np.float32)  # the true scores differ, and the last rows are the best or worst
+    vectors = np.full((3, 4), np.float32(queries)), np.float32(corpus) * np.repeat(rising, 4).reshape(-1, 4)
+    ids, scores = top_k(*vectors, 6, similarity=similarity, engine=engine, precision=precision)
+    assert ids.tolist() == [[0, 1, 2, 3, 4, 5]] * 3 and len(np.unique(scores)) == 1
+    assert not np.isfinite(scores).any() or (scores == 0).all()
+
+
+@pytest.mark.parametrize("engine", ["compiled", "torch"])
+@pytest.mark.parametrize("condition", ["exclude", "allow", "allowed", "groups", "times"])
+def test_each_condition_of_a_mask_holds_inside_the_scan(condition, engine):
+    (queries, corpus), rng = adversarial("many exact ties"), np.random.default_rng(1)
+    conditions = {
+        "exclude": (np.arange(21) * 200, rng.integers(0, 700, 4000)),
+        "allow": (np.arange(21) * 200, rng.integers(0, 700, 4000)),
+        "allowed": rng.random(700) < 0.4,
+        "groups": (rng.integers(-1, 3, 20), rng.integers(-1, 3, 700)),
+        "times": (rng.choice([0.1, 0.5, 0.7, np.nan], 700), rng.choice([0.1, 0.5, np.nan], 20), np.full(20, 0.5)),
+    }
+    mask = Mask.of(20, 700, **{condition: conditions[condition]})
+    for k in (3, 50):
+        found = top_k(queries, corpus, k, similarity="dot", mask=mask, engine=engine)
+        assert same(found, exhaustive(queries, corpus, k, "dot", mask))
+
+
 def adversarial(name):
     """20 queries and 700 documents of 24 dimensions that low precision finds hard."""
     rng = np.random.default_rng(len(name))
@@ -153,6 +184,20 @@ def test_where_everything_ties_survivors_are_scored_early_and_the_report_says_so
     ids, _ = top_k(queries, corpus, 5, engine=engine, report=reports.append)
     assert ids.tolist() == [[0, 1, 2, 3, 4]] * 20
     assert reports[0].at_once == 0 and reports[0].survivors_max < 600
+
+
+def test_where_bfloat16_cannot_tell_documents_apart_float32_takes_over_and_keeps_what_was_found(monkeypatch):
+    rng = np.random.default_rng(0)
+    corpus = np.float32(0.02) * rng.standard_normal((4000, 32), dtype=np.float32) + np.float32(1)
+    queries = corpus[:40] + np.float32(0.01)
+    monkeypatch.setattr("litotes.search.exact._fastest", lambda device, engine: "bfloat16")
+    for similarity in SIMILARITIES:
+        reports = []
+        options = {"similarity": similarity, "engine": "compiled", "corpus_block": 1024, "report": reports.append}
+        found = top_k(queries, corpus, 10, **options)
+        assert same(found, exhaustive(queries, corpus, 10, similarity))
+        top_k(queries, corpus, 10, precision="bfloat16", **options)  # asked for, it stays
+        assert [one.finer for one in reports] == [40, 0] and reports[0].survivors_max < reports[1].survivors_max
 
 
 @given(st.integers(0, 30), st.integers(1, 30), paths)
@@ -243,7 +288,7 @@ def test_no_queries_no_documents_nothing_allowed_and_nothing_wanted(engine):
 
 def test_few_allowed_pairs_are_scored_without_a_scan():
     queries, corpus = adversarial("ordinary")
-    mask = Mask.of(20, 700, allow=(np.arange(21) * 5, np.arange(100) * 3), allowed=np.arange(700) % 2 == 0)
+    mask = Mask.of(20, 700, allow=(np.minimum(np.arange(21), 10), np.arange(10) * 3), allowed=np.arange(700) % 2 == 0)
     reports = []
     found = top_k(queries, corpus, 4, mask=mask, report=reports.append)
     assert same(found, exhaustive(queries, corpus, 4, "cosine", mask)) and reports[0].engine == "definition"

@@ -14,8 +14,6 @@ from hypothesis.extra.numpy import arrays
 
 from litotes.search import compiled, kernels
 from litotes.search.definition import SIMILARITIES, norms, score_pairs
-from litotes.search.mask import Mask
-from litotes.search.problem import Problem
 
 numbers = st.floats(-100, 100, width=32) | st.sampled_from([0.0, -0.0, 1e30, -1e-40, 2.0**24, 1 + 2**-8, 1 + 3 * 2**-8])
 rows = st.tuples(st.integers(1, 21), st.integers(1, 9)).flatmap(
@@ -111,7 +109,7 @@ def test_a_pair_scored_alone_has_the_bits_of_the_definition(similarity, data):
     pair = (vectors, vectors, lengths, lengths, vectors.shape[1], kinds[similarity])
     left, right = (part.ravel() for part in np.indices((len(vectors), len(vectors))))
     wanted = score_pairs(vectors, vectors, left, right, similarity, lengths, lengths)
-    found = np.array([kernels._defined(pair, a, b)[0] for a, b in zip(left, right, strict=True)], np.float32)
+    found = np.array([kernels._defined(*pair, a, b)[0] for a, b in zip(left, right, strict=True)], np.float32)
     assert found.tobytes() == wanted.tobytes()
 
 
@@ -123,29 +121,7 @@ def test_a_sum_on_a_rounding_edge_is_taken_in_sequence(similarity):
         lengths = norms(one), norms(ones)
         pair = (one, ones, *lengths, 16, kernels.DOT if similarity == "dot" else kernels.COSINE)
         wanted = score_pairs(one, ones, np.zeros(1, int), np.zeros(1, int), similarity, *lengths)
-        assert kernels._defined(pair, 0, 0)[0] == wanted[0]
-
-
-@given(st.data())
-def test_masks_let_through_what_the_mask_keeps(data):
-    queries, documents = 4, 9
-    rng = np.random.default_rng(data.draw(st.integers(0, 10**6)))
-    offsets = np.arange(queries + 1) * 3
-    conditions = {
-        "exclude": (offsets, rng.integers(0, documents, 12)),
-        "allow": (offsets, rng.integers(0, documents, 12)),
-        "groups": (rng.integers(-1, 3, queries), rng.integers(-1, 3, documents)),
-        "times": (rng.choice([0, 0.5, 1, np.nan], documents), rng.choice([0, 0.5, np.nan], queries), np.ones(queries)),
-    }
-    chosen = data.draw(st.sets(st.sampled_from(sorted(conditions))))
-    mask = Mask.of(queries, documents, **{name: conditions[name] for name in sorted(chosen)})
-    nothing = np.zeros((1, 1), np.float32)
-    given_ = compiled._mask_arrays(
-        Problem(nothing, nothing, "dot", norms(nothing), norms(nothing), offsets, None, mask)
-    )
-    left, right = (part.ravel() for part in np.indices((queries, documents)))
-    found = [kernels._kept(given_, a, b) for a, b in zip(left, right, strict=True)]
-    assert found == mask.keeps(left, right).tolist()
+        assert kernels._defined(*pair, 0, 0)[0] == wanted[0]
 
 
 @pytest.mark.parametrize(

@@ -250,7 +250,7 @@ def _refuse_ignored(
         if to is None:
             given.refuse(ctx, ("to_out", "overwrite"), "needs --to or --like")
     else:
-        ours = ("source", "depth", "skip", "search", "vetter", "no_vet", "to", "dtype")
+        ours = ("source", "depth", "skip", "search", "vetter", "no_vet", "to", "dtype", "memory")
         given.refuse(ctx, ours, "has no meaning with --like: that miner's rules hold, see --like-option")
         given.refuse(ctx, ("no_model",), "has no meaning with --like: none of these miners works with BM25")
         if like != "sentence-transformers":
@@ -271,11 +271,12 @@ def _refuse_elsewhere(ctx: typer.Context, like: str | None, no_model: bool, ray:
 
 def _refuse_other(out: Path) -> None:
     """Refuse a place where something else lies, before any work is done."""
+    from litotes.atomic import MARK
     from litotes.evidence import Evidence
 
     if out.is_file() or (out.is_dir() and (out / "manifest.json").exists()):
         Evidence.open(out)
-    elif out.is_dir() and any(out.iterdir()):
+    elif out.is_dir() and any(not entry.name.endswith(MARK) for entry in out.iterdir()):
         raise FileExistsError(f"--out {out}: a folder with other things in it; choose another place")
 
 

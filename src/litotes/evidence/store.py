@@ -10,6 +10,7 @@ since it opened it stops instead of losing the other's work.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from glob import escape
 from itertools import chain
 from pathlib import Path
@@ -23,12 +24,11 @@ from litotes.atomic import MARK, atomic_path, read_json, remove_leftovers, sha25
 from litotes.evidence import table as t
 from litotes.evidence.changes import differ
 from litotes.evidence.layers import Part, byte_key, layers, merged, overlay, whole_anchors
+from litotes.evidence.part_writer import ROW_GROUP, SORTED, STRINGS, PartWriter
 from litotes.evidence.views import Summary, add, describe, order, select
 
 MANIFEST = "manifest.json"
-_SORTED = b"litotes.order"
-_BATCH = 1 << 16
-_STRINGS = ["anchor", "candidate", "found.list.element.source", "doubts.list.element.part"]
+_BATCH = ROW_GROUP
 
 
 class Evidence:
@@ -205,19 +205,49 @@ class Evidence:
             ValueError: the rows are no evidence, are not in stored order, do not come behind what is there, or are
                 scored by another scorer; or this is one file, which has no parts to add to.
         """
+        with self.growing() as grow:
+            grow(more)
+
+    @contextmanager
+    def growing(self) -> Iterator[Callable[[pa.Table], None]]:
+        """One part that is extended piece by piece, each a table of whole anchors as `extend` takes them.
+
+        The part counts when the context ends well; an error leaves nothing of it. Its bytes do not depend on where the
+        pieces were cut. Memory: one piece and one row group.
+        """
         if self.is_file:
             raise ValueError(f"Evidence.extend: {self.path} is one file; append to it")
-        t.check(more)
-        scorer = self._agreed(more)
-        if not len(more):
-            return
-        t.check_order(more)
-        first = more["anchor"][0].as_py()
         last = max((byte_key(part.last) for part in self.parts), default=None)
-        if last is not None and byte_key(first) <= last:
-            raise ValueError(f"Evidence.extend: {self.path} ends with {last.decode()!r}, the rows begin with {first!r}")
-        more = t.with_scorer(more, scorer)
-        self._commit(lambda: iter([more]), scorer, keep=True)
+        writer: PartWriter | None = None
+        scorer = self.scorer
+
+        def grow(more: pa.Table) -> None:
+            nonlocal writer, last, scorer
+            t.check(more)
+            scorer = self._agreed(more)
+            if not len(more):
+                return
+            t.check_order(more)
+            first = more["anchor"][0].as_py()
+            if last is not None and byte_key(first) <= last:
+                ends = f"{self.path} ends with {last.decode()!r}"
+                raise ValueError(f"Evidence.extend: {ends}, the rows begin with {first!r}")
+            if writer is None:
+                name = f"part-{self._next_number():06d}.parquet"
+                writer = PartWriter(self.path / name, scorer, {SORTED.decode(): "anchor"})
+            writer.add(more)
+            last = byte_key(writer.last)
+
+        try:
+            yield grow
+        except BaseException:
+            if writer is not None:
+                writer.discard()
+            raise
+        if writer is not None:
+            writer.close()
+            made = writer
+            self._name(lambda: iter([self._part_of(made)]), scorer, keep=True)
 
     def apply(self, change: Callable[[pa.Table], pa.Table], *, rows: int = _BATCH) -> int:
         """Put every table of whole anchors through `change` (a vetter, say); how many rows it changed.
@@ -359,7 +389,7 @@ class Evidence:
         made = cls(path, [], prints, stamp)
         if not metadata.num_rows:
             return made
-        if (schema.metadata or {}).get(_SORTED) == b"anchor" and _ascends(path):
+        if (schema.metadata or {}).get(SORTED) == b"anchor" and _ascends(path):
             made.parts = [_file_part(path, metadata)]
             return made
         with pq.ParquetFile(path) as file:
@@ -383,7 +413,8 @@ class Evidence:
     ) -> Evidence:
         """Evidence of which nothing is written yet, at a place where it may be."""
         path = Path(path)
-        there = path.exists() and (path.is_file() or any(path.iterdir()))
+        # what a run left that was killed before its first manifest is nothing
+        there = path.exists() and (path.is_file() or any(not entry.name.endswith(MARK) for entry in path.iterdir()))
         if there and not overwrite:
             raise FileExistsError(f"{path} exists; choose another place or overwrite it on purpose")
         if path.suffix == ".parquet" and path.is_dir():
@@ -416,7 +447,7 @@ class Evidence:
     def _write_file(self, tables: Iterable[pa.Table], scorer: dict[str, Any] | None) -> None:
         prints = {f"litotes.fingerprint.{name}": value for name, value in self.fingerprints.items()}
         with atomic_path(self.path) as temporary:
-            _write(temporary, tables, scorer, {_SORTED.decode(): "anchor", **prints})
+            _write(temporary, tables, scorer, {SORTED.decode(): "anchor", **prints})
         for leftover in self.path.parent.glob(f"{escape(self.path.name)}.*{MARK}"):
             leftover.unlink(missing_ok=True)
         self.scorer, self._held = scorer, None
@@ -424,15 +455,19 @@ class Evidence:
         self.parts = [_file_part(self.path, metadata)] if metadata.num_rows else []
 
     def _commit(self, tables: Callable[[], Iterator[pa.Table]], scorer: Any, *, keep: bool) -> None:
-        """Write `tables` as new parts and name them in the manifest: above the old ones (keep), or instead of them.
+        """Write `tables` as new parts and name them in the manifest: above the old ones (keep), or instead of them."""
+        number = self._next_number()
+        self._name(lambda: (self._write_part(table, number + i) for i, table in enumerate(tables())), scorer, keep=keep)
 
-        `scorer`: that of the evidence from now on, or a function that says so once the tables have been made.
+    def _name(self, parts: Callable[[], Iterator[Part]], scorer: Any, *, keep: bool) -> None:
+        """Name parts in the manifest as they have been written; whatever fails, none stays that is not named.
+
+        `scorer`: that of the evidence from now on, or a function that says so once the parts have been made.
         """
         fresh: list[Part] = []
-        number = self._next_number()
         try:
-            for table in tables():
-                fresh.append(self._write_part(table, number + len(fresh)))
+            for part in parts():
+                fresh.append(part)
             scorer = scorer() if callable(scorer) else scorer
             if fresh or not keep:
                 if _read_manifest(self.path / MANIFEST)[0] != self.parts:
@@ -454,11 +489,18 @@ class Evidence:
 
     def _write_part(self, table: pa.Table, number: int) -> Part:
         name = f"part-{number:06d}.parquet"
-        with atomic_path(self.path / name) as temporary:
-            _write(temporary, [table], t.scorer_of(table), {_SORTED.decode(): "anchor"})
-        digest = sha256_file(self.path / name)
-        self._verified.add(name)
-        return Part(name, digest, len(table), table["anchor"][0].as_py(), table["anchor"][-1].as_py())
+        writer = PartWriter(self.path / name, t.scorer_of(table), {SORTED.decode(): "anchor"})
+        try:
+            writer.add(table)
+        except BaseException:
+            writer.discard()
+            raise
+        writer.close()
+        return self._part_of(writer)
+
+    def _part_of(self, writer: PartWriter) -> Part:
+        self._verified.add(writer.path.name)
+        return Part(writer.path.name, sha256_file(writer.path), writer.rows, writer.first, writer.last)
 
     def _write_manifest(self, parts: list[Part], scorer: dict[str, Any] | None) -> None:
         manifest = {
@@ -507,7 +549,7 @@ def _write(path: Path, tables: Iterable[pa.Table], scorer: Mapping[str, Any] | N
     schema = t.with_scorer(t.empty(), scorer).schema
     schema = schema.with_metadata({**schema.metadata, **{k.encode(): v.encode() for k, v in more.items()}})
     # scores are nearly all different: a dictionary of them costs time and space
-    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=_STRINGS) as writer:
+    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=STRINGS) as writer:
         for table in tables:
             writer.write_table(table.cast(schema), row_group_size=_BATCH)
 

@@ -13,8 +13,9 @@ from litotes.sources.mined.bm25 import Bm25
 
 LEAST = 64  # anchors at a time, below which the search only re-reads vectors
 _ROW = 480  # bytes of one candidate on its way to disk: the block that is sorted, and the one that is written
-_WRITTEN = 140  # bytes of one candidate in a part that waits to be whole
-_WRITER = 48 << 20  # one row group of Parquet and its compression
+_WRITER = 64 << 20  # a row group of Parquet that waits to be full, and its compression
+_TIED = 64  # bytes of one survivor of a small search, which is not compiled: all documents may survive, if they tie
+_CORPUS_BLOCK = 16384  # documents that such a search looks at together
 _TEXT = 180  # bytes a text takes while a side is encoded: its name, its place, its index
 _KEPT = 64  # bytes a query or document takes besides: norms, rows, digests
 _LEXICAL = 24  # bytes that BM25 takes for one byte of text: words as Python objects, then weights
@@ -28,7 +29,7 @@ class Budget:
     `total`: bytes that the process and its descendants may hold (RssAnon + RssShmem: what cannot be reclaimed).
     `held`: bytes held before the start: imports, model, collection; `collection`: the part of it that is the data.
     `encoding`: bytes that encoding takes; `standing`: bytes that stay while candidates are sought. `depth` and
-    `dimensions` (0 = no vectors): of the search.
+    `dimensions` (0 = no vectors): of the search, among so many `documents`.
 
     The number of anchors at a time is all that a budget decides. No vector, score or byte of evidence depends on it, so
     a run may be gone on with under another budget.
@@ -41,6 +42,7 @@ class Budget:
     standing: int
     depth: int
     dimensions: int
+    documents: int = 0
 
     def need(self, anchors: int) -> int:
         """Bytes at the peak, with so many anchors at a time."""
@@ -49,9 +51,11 @@ class Budget:
         if self.dimensions:
             import torch
 
-            from litotes.search.exact import scratch_bytes
+            from litotes.search.exact import _WORTH_COMPILING, scratch_bytes
 
             search = scratch_bytes(anchors, self.depth, self.dimensions, threads=torch.get_num_threads())
+            if anchors * self.documents * self.dimensions < _WORTH_COMPILING:  # ties may keep a whole block in hand
+                search += _TIED * anchors * min(self.documents, _CORPUS_BLOCK)
         work = max(self.encoding, self.standing + search + rows)
         return int((self.held + work) * (1 + _SPARE))
 
@@ -77,14 +81,13 @@ class Budget:
         return anchors
 
 
-def standing_bytes(queries: int, documents: int, depth: int, block: int, lexical: int = 0) -> int:
-    """Bytes that stay while candidates are sought: norms, rows and digests, a part that waits to be whole, its writer.
+def standing_bytes(queries: int, documents: int, lexical: int = 0) -> int:
+    """Bytes that stay while candidates are sought: norms, rows and digests, the writer, and the index of BM25.
 
     Args:
-        depth: candidates per anchor, over all sources; `block`: anchors in a part.
         lexical: bytes of text that BM25 indexes.
     """
-    return _KEPT * (queries + documents) + _WRITTEN * (depth + 1) * block + _WRITER + _LEXICAL * lexical
+    return _KEPT * (queries + documents) + _WRITER + _LEXICAL * lexical
 
 
 def encoding_bytes(encoder: Any, queries: int, documents: int) -> int:

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from litotes.memory import PeakMemory, held_bytes, parse_bytes, release_freed
 from litotes.mining.blocks import Blocks, LexicalScorer, Scorer, SpaceScorer, joined
 from litotes.mining.budget import Budget, depth_of, encoding_bytes, has_lexical, parts_of, standing_bytes, warm_up
 from litotes.mining.changed import Changed, Record
-from litotes.mining.place import Place
+from litotes.mining.place import AddPiece, Place, added
 from litotes.mining.refound import Refound, can_extend
 from litotes.mining.report import Mining
 from litotes.mining.vectors import space_in
@@ -185,27 +185,31 @@ def _mined(
     counts = {low: made for low, made in (place.counts if place else {}).items() if low < start}
     if place is not None:
         place.counts = counts
-    pieces: list[pa.Table] = []
     tables: list[pa.Table] = []
-    with progress(total=len(anchors), what="mining", unit="anchors") as bar, ThreadPoolExecutor(1) as behind:
+    add: AddPiece | None = None
+    with (
+        progress(total=len(anchors), what="mining", unit="anchors") as bar,
+        ExitStack() as open_part,
+        ThreadPoolExecutor(1) as behind,
+    ):
         bar.update(start)
 
-        def finish(low: int, last: bool, part: Anchors, found: Found) -> None:
+        def finish(low: int, first: bool, last: bool, part: Anchors, found: Found) -> None:
             """Score, vet and write what was found, while the next anchors are searched."""
+            nonlocal add
             with _timed(seconds, "score"):
                 table = blocks.table(part, found)
             with _timed(seconds, "vet"):
                 table = change(table)
             with _timed(seconds, "write"):
-                counts[low] = _added(counts.get(low), _counts(table, part, found))
-                pieces.append(table)
+                if place is None:
+                    tables.append(table)
+                    counts[low] = added(counts.get(low), _counts(table, part, found))
+                else:
+                    add = open_part.enter_context(place.part(low)) if first or add is None else add
+                    add(table, _counts(table, part, found))
                 if last:
-                    whole = joined(pieces, about)
-                    pieces.clear()
-                    if place is not None:
-                        place.add(whole, low, counts[low])
-                    else:
-                        tables.append(whole)
+                    open_part.close()
                 release_freed()
             bar.update(len(part))
 
@@ -214,14 +218,13 @@ def _mined(
             waiting = behind.submit(lambda: Record.of(collection, anchors, space).write(place.folder))
         for low in range(start, len(anchors), block):
             end = min(low + block, len(anchors))
-            counts.pop(low, None)  # of a run that was killed before the block was whole
             for first in range(low, end, step):
                 part = anchors[first : min(first + step, end)]
                 with _timed(seconds, "search"):
                     found = Found.joined(find(part) for find in finders)
                 if waiting is not None:
                     waiting.result()
-                waiting = behind.submit(finish, low, first + step >= end, part, found)
+                waiting = behind.submit(finish, low, first == low, first + step >= end, part, found)
                 del found
         if waiting is not None:
             waiting.result()
@@ -292,9 +295,10 @@ def _budgeted(
         held=held,
         collection=data,
         encoding=0 if encoder is None else encoding_bytes(encoder, *sizes),
-        standing=standing_bytes(*sizes, depth, block, lexical),
+        standing=standing_bytes(*sizes, lexical),
         depth=depth,
         dimensions=width,
+        documents=sizes[1],
     )
     return budget.anchors(block), used | {"budget": task.memory}
 
@@ -418,19 +422,6 @@ def _counts(table: pa.Table, anchors: Anchors, found: Found) -> dict[str, Any]:
 def _doubted(table: pa.Table) -> dict[str, int]:
     entries = pc.value_counts(doubt_entries(table)["part"].combine_chunks()).to_pylist()
     return {entry["values"]: entry["counts"] for entry in entries}
-
-
-def _added(before: dict[str, Any] | None, more: dict[str, Any]) -> dict[str, Any]:
-    """Counts of a block of which a first piece was counted."""
-    if before is None:
-        return more
-    return {
-        name: {key: before[name].get(key, 0) + count for key, count in value.items()}
-        | {key: count for key, count in before[name].items() if key not in value}
-        if isinstance(value, dict)
-        else before[name] + value
-        for name, value in more.items()
-    }
 
 
 def _report(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from litotes.mining.changed import INPUT
 COUNTS = "mining.json"
 _PARTS = f"{INPUT}/parts.json"
 _MANIFEST = "manifest.json"
+AddPiece = Callable[[pa.Table, dict[str, Any]], None]
 
 
 class Place:
@@ -77,12 +80,19 @@ class Place:
             raise ValueError(f"mine: {self.folder} holds the anchor {last!r}, expected only {expected}")
         return min((place // block + 1) * block, len(anchors))
 
-    def add(self, table: pa.Table, low: int, counts: dict[str, Any]) -> None:
-        """Add a block of anchors, the one that begins with anchor `low`."""
-        # the counts go first: a run killed between the two mines the block again and counts it again, once
-        self.counts[low] = counts
-        write_json(self.folder / COUNTS, {str(low): made for low, made in self.counts.items()})
-        self.evidence.extend(table)
+    @contextmanager
+    def part(self, low: int) -> Iterator[AddPiece]:
+        """A block of anchors, the one that begins with anchor `low`; call with evidence and counts, piece by piece."""
+        self.counts.pop(low, None)
+        with self.evidence.growing() as grow:
+
+            def add(table: pa.Table, counts: dict[str, Any]) -> None:
+                grow(table)
+                self.counts[low] = added(self.counts.get(low), counts)
+
+            yield add
+            # the counts go first: a run killed between the two mines the block again and counts it again, once
+            write_json(self.folder / COUNTS, {str(low): made for low, made in self.counts.items()})
 
     def close(self) -> Evidence:
         """Let what was made take its place. Doing so again changes nothing."""
@@ -108,6 +118,16 @@ class Place:
                 self.out.rename(self.work / "old")
             self._inside.rename(self.out)
         shutil.rmtree(self.work)
+
+
+def added(before: dict[str, Any] | None, more: dict[str, Any]) -> dict[str, Any]:
+    """Counts of a block of which earlier pieces were counted; counts by name add up name by name."""
+    if before is None:
+        return more
+    return {
+        name: dict(Counter(before[name]) + Counter(count)) if isinstance(count, dict) else before[name] + count
+        for name, count in more.items()
+    }
 
 
 def _is_earlier(held: Evidence, prints: dict[str, str], about: Mapping[str, Any], follows: bool) -> bool:

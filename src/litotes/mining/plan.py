@@ -319,7 +319,7 @@ def _memory(
         held=held_bytes() or 0,
         collection=data,
         encoding=0 if encoder is None else encoding_bytes(encoder, *rows),
-        standing=standing_bytes(*rows, depth, block),
+        standing=standing_bytes(*rows),
         depth=depth,
         dimensions=width,
     )

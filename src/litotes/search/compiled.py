@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import SimpleQueue
@@ -14,14 +14,15 @@ import numpy as np
 from litotes.search.bounds import Bounds
 from litotes.search.problem import Problem
 
-ROWS = 256  # queries of a tile
+ROWS = {"bfloat16": 1024, "float32": 512}  # queries of a tile
+COLUMNS = 512  # documents of a tile: its scores, 1 MB, are as large as a core's second-level cache
 _NOTHING = 1e30  # the line of a query that wants no document; scaled scores are below 2
+_CROWDED = 8192  # one round of early scoring for so many documents, and float32 products cost less
 _LOWERED = 4  # tiles of documents that are rounded at a time
-_TILE_BYTES = 512 * 1024  # scores of a tile: half of a core's second-level cache
 
 
 class CompiledScan:
-    """One pass of a corpus under a group of queries; every thread multiplies and scans its own tiles.
+    """Passes of a corpus under groups of queries; every thread multiplies and scans its own tiles.
 
     Per query there is a buffer of candidates, each with a lower and an upper bound of its score, and a line: the k-th
     largest lower bound, below which no document can be among the best k. A tile's scores are compared with the line
@@ -30,127 +31,148 @@ class CompiledScan:
     are scored by the definition then and there and only the k best are kept. So whatever is dropped is proved to be
     beaten by k others, no proof fails, and the buffer never overflows.
 
-    Cost: time O(Q N D) products and O(Q (k + survivors) D) in float64; memory see `scratch_bytes`.
+    Where queries are crowded again and again, the rest of the corpus is multiplied with `finer` bounds: candidates and
+    lines stay as they are, for both speak of the same scaled scores.
+
+    Cost: time O(Q N D) products and O(Q (k + survivors) D) in float64; memory see `exact.scratch_bytes`.
     """
 
-    def __init__(self, problem: Problem, bounds: Bounds, threads: int, corpus_block: int):
+    def __init__(self, problem: Problem, bounds: Bounds, finer: Bounds | None, threads: int, corpus_block: int):
+        from litotes.search import kernels
+
+        self._problem, self._bounds, self._finer, self._threads = problem, bounds, finer, threads
+        self._block, self._kernels = min(corpus_block, problem.count), kernels
+        kinds = {"cosine": kernels.COSINE, "dot": kernels.DOT, "l2": kernels.L2}
+        vectors, norms = (problem.queries, problem.corpus), (problem.query_norms, problem.corpus_norms)
+        self._pair = (*vectors, *norms, problem.dimensions, kinds[problem.similarity])
+        self._mask = _mask_arrays(problem)
+
+    def run(self, group: slice, pool: ThreadPoolExecutor, ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Fill rows `group` of ids and scores.
+
+        Out:  int64 [n, 3]: survivors, rounds of early scoring, and 1 where finer bounds took over.
+        """
+        problem, count = self._problem, group.stop - group.start
+        tiles = list(_evenly(count, ROWS[self._bounds.precision], self._threads))
+        found, survivors = _buffers(count, problem.k[group], problem.k.max()), np.zeros(len(ids), np.int64)
+        products, finer = _Products(problem, self._bounds, group, tiles, self._block, self._threads), self._finer
+        same = found, self._pair, self._mask
+        for low, high in self._spans():
+            rows = problem.rows(low, high)
+            rounds = int(found[-1].sum())
+            products.load(np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows, pool)
+            _all(pool, lambda tile, with_=products: with_.scan(tile, *same), tiles)
+            if finer is not None and found[-1].sum() - rounds >= count * max(1.0, (high - low) / _CROWDED):
+                products, finer = _Products(problem, finer, group, tiles, self._block, self._threads), None
+
+        def finish(tile: slice) -> None:
+            where = group.start + tile.start, tile.start, tile.stop - tile.start
+            self._kernels.finish(*where, products.query_terms, found, self._pair, ids, scores, survivors)
+
+        _all(pool, finish, tiles)
+        switched = np.full(count, int(self._finer is not None and finer is None))
+        return np.stack([survivors[group], found[-1], switched], axis=1)
+
+    def _spans(self) -> Iterator[tuple[int, int]]:
+        """Blocks of the documents; the first is one tile, to see early where queries are crowded."""
+        low, count = 0, self._problem.count
+        while low < count:
+            high = min(low + (self._block if low else min(self._block, COLUMNS)), count)
+            yield low, high
+            low = high
+
+
+class _Products:
+    """A group of queries and one block of the corpus at a time in low precision, and their products tile by tile."""
+
+    def __init__(
+        self, problem: Problem, bounds: Bounds, group: slice, tiles: Sequence[slice], block: int, threads: int
+    ):
         import torch
 
         from litotes.search import kernels
 
-        self._problem, self._bounds, self._threads, self._kernels = problem, bounds, threads, kernels
         bfloat16 = bounds.precision == "bfloat16"
-        self._dtype, self._seen = (torch.bfloat16, torch.int16) if bfloat16 else (torch.float32, torch.float32)
-        self._low: Any
-        self._stored: Any
-        self._low, self._stored = (torch.int16, np.uint16) if bfloat16 else (torch.float32, np.float32)
+        self._problem, self._bounds, self._group, self._scan = problem, bounds, group, kernels.scan
         self._lower = kernels.lower_bfloat16 if bfloat16 else kernels.lower_float32
-        self._columns = tile_columns(bounds.precision)
-        self._block = min(corpus_block, problem.count)
-        kinds = {"cosine": kernels.COSINE, "dot": kernels.DOT, "l2": kernels.L2}
-        self._pair = (
-            problem.queries,
-            problem.corpus,
-            problem.query_norms,
-            problem.corpus_norms,
-            problem.dimensions,
-            kinds[problem.similarity],
-        )
-        self._mask = _mask_arrays(problem)
+        self._dtype, self._seen = (torch.bfloat16, torch.int16) if bfloat16 else (torch.float32, torch.float32)
+        room = room_of(max(tile.stop - tile.start for tile in tiles))
+        self._queries, self.query_terms = self._lowered_queries(room)
+        self._block = self._zeros(-(-block // COLUMNS) * COLUMNS)
+        self._terms, self._views = np.zeros((len(self._block), 3)), []  # type: tuple[np.ndarray, list[tuple[Any, ...]]]
+        self._free: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(threads):
+            self._free.put(torch.empty((room, COLUMNS), dtype=self._dtype))
 
-    def run(self, group: slice, pool: ThreadPoolExecutor, ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Fill rows `group` of ids and scores. Returns int64 [n, 2]: survivors, and rounds of early scoring."""
+    def load(self, rows: np.ndarray, pool: ThreadPoolExecutor) -> None:
+        """Bring documents into low precision, in place of those before."""
+        step = _LOWERED * COLUMNS
+        _all(pool, lambda low: self._load(rows[low : low + step], low), range(0, len(rows), step))
+        self._views = [
+            (self._block[span].T, rows[span], self._terms[span])
+            for span in (slice(low, low + COLUMNS) for low in range(0, len(rows), COLUMNS))
+        ]
+
+    def scan(self, tile: slice, found: tuple, pair: tuple, mask: tuple) -> None:
+        """Multiply some queries with the documents loaded, and take what may be among their best."""
         import torch
 
-        problem, columns = self._problem, self._columns
-        count = group.stop - group.start
-        tiles = list(_evenly(count, ROWS, self._threads))
-        longest = max(tile.stop - tile.start for tile in tiles)
-        queries, query_terms = self._queries(group, longest)
-        found, survivors = _buffers(count, problem.k[group], problem.k.max()), np.zeros(len(ids), np.int64)
-        block = self._zeros(-(-self._block // columns) * columns)
-        terms, free = np.zeros((len(block), 3)), SimpleQueue[Any]()
-        for _ in range(self._threads):
-            free.put(torch.empty((room_of(longest), columns), dtype=self._dtype))
-        for start in range(0, problem.count, self._block):
-            rows = problem.rows(start, start + self._block, problem.count)
-            rows = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
-            views = [
-                (block[low : low + columns].T, rows[low : low + columns], terms[low : low + columns])
-                for low in range(0, len(rows), columns)
-            ]
+        size, place = tile.stop - tile.start, self._free.get()
+        left, out = self._queries[tile.start : tile.start + room_of(size)], place[: room_of(size)]
+        seen, first = out.view(self._seen).numpy(), self._group.start + tile.start
+        for right, rows, terms in self._views:
+            torch.mm(left, right, out=out)
+            where = size, len(rows), first, tile.start, rows
+            self._scan(seen, *where, self.query_terms, terms, self._bounds.output, found, pair, mask)
+        self._free.put(place)
 
-            def lower(low: int, rows: np.ndarray = rows) -> None:
-                self._lower_documents(rows[low : low + _LOWERED * columns], block[low:], terms[low:])
-
-            def search(tile: slice, views: list[tuple[Any, ...]] = views) -> None:
-                size, place = tile.stop - tile.start, free.get()
-                left, out = queries[tile.start : tile.start + room_of(size)], place[: room_of(size)]
-                seen = out.view(self._seen).numpy()
-                where, same = (
-                    (group.start + tile.start, tile.start),
-                    (self._bounds.output, found, self._pair, self._mask),
-                )
-                for right, part, own in views:
-                    torch.mm(left, right, out=out)
-                    self._kernels.scan(seen, size, len(part), *where, part, query_terms, own, *same)
-                free.put(place)
-
-            _all(pool, lower, range(0, len(rows), _LOWERED * columns))
-            _all(pool, search, tiles)
-
-        def finish(tile: slice) -> None:
-            where = group.start + tile.start, tile.start, tile.stop - tile.start
-            self._kernels.finish(*where, query_terms, found, self._pair, ids, scores, survivors)
-
-        _all(pool, finish, tiles)
-        return np.stack([survivors[group], found[-1]], axis=1)
-
-    def _queries(self, group: slice, longest: int) -> tuple[Any, np.ndarray]:
+    def _lowered_queries(self, room: int) -> tuple[Any, np.ndarray]:
         """Queries in low precision, with room for the zeros of the last tile, and the terms of their bounds."""
-        bounds, rows = self._bounds, np.arange(group.start, group.stop)
-        low, errors = self._zeros(len(rows) + room_of(longest)), np.empty(len(rows))
-        factors = bounds.query_factors(group)
-        self._lower(
-            self._problem.queries, bounds.dimensions, rows, factors, factors, 0, self._numbers(low, rows), errors
-        )
+        bounds, rows = self._bounds, np.arange(self._group.start, self._group.stop)
+        low, errors, factors = self._zeros(len(rows) + room), np.empty(len(rows)), bounds.query_factors(self._group)
+        numbers = self._numbers(low, len(rows))
+        self._lower(self._problem.queries, bounds.dimensions, rows, factors, factors, 0, numbers, errors)
         low[: len(rows), bounds.dimensions : bounds.dimensions + bounds.pieces] = 1.0
-        return low, bounds.query_terms(group, errors)
+        return low, bounds.query_terms(self._group, errors)
 
-    def _lower_documents(self, rows: np.ndarray, block: Any, terms: np.ndarray) -> None:
-        """Some documents in low precision at the beginning of `block`, zeros behind them up to a whole tile."""
+    def _load(self, rows: np.ndarray, low: int) -> None:
+        """Documents in low precision at one place of the block, zeros behind them up to a whole tile."""
         bounds, norms, errors = self._bounds, self._problem.corpus_norms[rows], np.empty(len(rows))
-        factors = bounds.document_factors(norms)
+        factors, end = bounds.document_factors(norms), low + len(rows)
         halves = bounds.halves(norms) if bounds.pieces else factors
-        stored = self._numbers(block, rows)
-        self._lower(self._problem.corpus, bounds.dimensions, rows, factors, halves, bounds.pieces, stored, errors)
-        block[len(rows) : -(-len(rows) // self._columns) * self._columns] = 0
-        terms[: len(rows)] = bounds.document_terms(norms, errors)
+        numbers = self._numbers(self._block[low:], len(rows))
+        self._lower(self._problem.corpus, bounds.dimensions, rows, factors, halves, bounds.pieces, numbers, errors)
+        self._block[end : -(-end // COLUMNS) * COLUMNS] = 0
+        self._terms[low:end] = bounds.document_terms(norms, errors)
 
     def _zeros(self, rows: int) -> Any:
         import torch
 
         return torch.zeros((room_of(rows), self._bounds.depth), dtype=self._dtype)
 
-    def _numbers(self, low: Any, rows: np.ndarray) -> np.ndarray:
+    def _numbers(self, low: Any, rows: int) -> np.ndarray:
         """The memory of the first rows as compiled loops write it."""
-        return low[: len(rows)].view(self._low).numpy().view(self._stored)
+        import torch
+
+        if self._dtype is torch.bfloat16:
+            return low[:rows].view(torch.int16).numpy().view(np.uint16)
+        return low[:rows].numpy()
 
 
 def search(
-    problem: Problem, bounds: Bounds, threads: int, query_block: int, corpus_block: int
+    problem: Problem, bounds: Bounds, finer: Bounds | None, threads: int, query_block: int, corpus_block: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Exact answers to a whole problem: ids int32 [Q, k], scores float32 [Q, k], int64 [Q, 2] as `CompiledScan.run`."""
+    """Exact answers to a whole problem: ids int32 [Q, k], scores float32 [Q, k], int64 [Q, 3] as `CompiledScan.run`."""
     count, width = len(problem.queries), int(problem.k.max(initial=0))
     ids, scores = np.full((count, width), -1, np.int32), np.full((count, width), -np.inf, np.float32)
-    seen = [np.zeros((0, 2), np.int64)]
+    seen = [np.zeros((0, 3), np.int64)]
     if count and problem.count:
-        scan = CompiledScan(problem, bounds, threads, corpus_block)
+        scan = CompiledScan(problem, bounds, finer, threads, corpus_block)
         with workers(threads) as pool:
             for low in range(0, count, query_block):
                 seen.append(scan.run(slice(low, min(low + query_block, count)), pool, ids, scores))
     else:
-        seen.append(np.zeros((count, 2), np.int64))
+        seen.append(np.zeros((count, 3), np.int64))
     return ids, scores, np.concatenate(seen)
 
 
@@ -174,11 +196,6 @@ def rows_of(vectors: np.ndarray) -> np.ndarray:
     if vectors.flags.c_contiguous and vectors.flags.aligned:
         return vectors.view(np.ndarray)
     return np.ascontiguousarray(vectors)
-
-
-def tile_columns(precision: str) -> int:
-    """Documents of a tile."""
-    return _TILE_BYTES // ROWS // (2 if precision == "bfloat16" else 4)
 
 
 def room_of(rows: int) -> int:

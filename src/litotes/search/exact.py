@@ -15,7 +15,7 @@ from litotes.search.mask import Mask
 from litotes.search.problem import Problem
 
 _WORTH_COMPILING = 2e10  # products; below, loading the compiled loops (0.6 s) costs more than they save
-_FEW_ALLOWED = 64  # where a query may find one document in so many, scoring those beats a scan
+_FEW_ALLOWED = 512  # where a query may find one document in so many, scoring those beats a scan
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class SearchReport:
     Args:
         queries: how many; every one of them is certified.
         at_once: how many were so with one scoring of their survivors; near-ties need more rounds.
+        finer: how many had so many near-ties that float32 products took over from bfloat16 ones.
         survivors_mean, survivors_max: documents per query that had to be scored by the definition at the end.
         engine: "compiled", "torch", or "definition" (masks left so few pairs that all were scored).
         precision: of the products, "bfloat16", "float32" or "float64".
@@ -32,6 +33,7 @@ class SearchReport:
 
     queries: int
     at_once: int
+    finer: int
     survivors_mean: float
     survivors_max: int
     engine: str
@@ -128,18 +130,31 @@ def top_k(
     width = int(wanted.max(initial=0 if np.ndim(k) else int(k)))
     ids, scores = np.full((len(queries), width), -1, np.int32), np.full((len(queries), width), -np.inf, np.float32)
     if not (len(queries) and findable):
-        found, seen, engine, precision = (ids, scores), np.zeros((len(queries), 2)), "definition", "float64"
+        found, seen, engine, precision = (ids, scores), np.zeros((len(queries), 3)), "definition", "float64"
     elif mask is not None and mask.allow is not None and len(mask.allow[1]) * _FEW_ALLOWED <= len(queries) * findable:
         found, engine, precision = _score_allowed(problem, threads), "definition", "float64"
-        seen = np.stack([np.diff(mask.allow[0]), np.zeros(len(queries))], axis=1)
+        counted, nothing = np.diff(mask.allow[0]), np.zeros(len(queries))
+        seen = np.stack([counted, nothing, nothing], axis=1)
     else:
-        if precision == "auto":
+        free = precision == "auto"
+        if free:
             precision = _fastest(device, engine)
         longest = float(problem.corpus_norms.max())
-        kind: Precision = "bfloat16" if precision == "bfloat16" else "float32"
-        bounds = Bounds.of(similarity, corpus.shape[1], kind, device, problem.query_norms, longest)
+        which: tuple[Precision, ...] = ("bfloat16", "float32") if precision == "bfloat16" else ("float32",)
+        bounds, *finer = (
+            Bounds.of(similarity, corpus.shape[1], one, device, problem.query_norms, longest) for one in which
+        )
         with _full_products(device):
-            *hits, seen = _search(problem, bounds, engine, device, threads, query_block, corpus_block)
+            *hits, seen = _search(
+                problem,
+                bounds,
+                finer[0] if finer and free else None,
+                engine,
+                device,
+                threads,
+                query_block,
+                corpus_block,
+            )
         found = hits[0], hits[1]
     ranks = found[0].shape[1] - skip
     if ranks > 0:
@@ -147,7 +162,7 @@ def top_k(
     if report is not None:
         at_once, many = int((seen[:, 1] == 0).sum()), seen[:, 0]
         mean, most = (float(many.mean()), int(many.max())) if len(many) else (0.0, 0)
-        report(SearchReport(len(queries), at_once, mean, most, engine, precision))
+        report(SearchReport(len(queries), at_once, int(seen[:, 2].sum()), mean, most, engine, precision))
     return ids, scores
 
 
@@ -167,23 +182,31 @@ def scratch_bytes(
         queries, k, dimensions, query_block, corpus_block, threads: as `top_k` will have them (k with its `skip`).
         documents: rows of the corpus if their norms are not at hand, else 0.
     """
-    from litotes.search.compiled import ROWS, capacity, tile_columns
+    from litotes.search.compiled import COLUMNS, ROWS, capacity
 
-    group, depth = min(queries, query_block) + 2 * ROWS, dimensions + 64
+    largest = max(ROWS.values()) + 32
+    group, depth = min(queries, query_block) + largest, dimensions + 64
     answers = queries * k * 8 * 2  # twice: with and without `skip`
-    candidates = group * (capacity(k) * 12 + depth * 4 + 128)
-    block = (corpus_block + tile_columns("bfloat16")) * (depth * 4 + 64)
-    tiles = threads * (tile_columns("bfloat16") * (ROWS + 32) * 4 + capacity(k) * 12)
+    candidates = group * (capacity(k) * 12 + depth * 6 + 256)  # 6: where float32 takes over, both are there for a while
+    block = (corpus_block + COLUMNS) * (depth * 6 + 64)
+    tiles = threads * (COLUMNS * largest * 6 + capacity(k) * 12)
     return answers + candidates + block + tiles + 8 * documents + 16 * queries + 2**22
 
 
 def _search(
-    problem: Problem, bounds: Bounds, engine: str, device: str, threads: int, query_block: int, corpus_block: int
+    problem: Problem,
+    bounds: Bounds,
+    finer: Bounds | None,
+    engine: str,
+    device: str,
+    threads: int,
+    query_block: int,
+    corpus_block: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if engine == "compiled":
         from litotes.search import compiled
 
-        return compiled.search(problem, bounds, threads, query_block, corpus_block)
+        return compiled.search(problem, bounds, finer, threads, query_block, corpus_block)
     from litotes.search import scan
 
     return scan.search(problem, bounds, device, query_block, corpus_block)

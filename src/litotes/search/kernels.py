@@ -166,12 +166,12 @@ def _over(value: float) -> Any:
 
 @_compiled(types.int16(types.float32))
 def _ordered(value: Any) -> Any:
-    """The bfloat16 at or below `value`, as a number that rises with it: -0 comes below +0, so 0 is taken below both."""
+    """The bfloat16 at or below `value`, as a number that rises with it: 0 is taken as -0, which comes first."""
     bits = np.int64(np.float32(value).view(np.int32))
     if bits > 0:
         return np.int16(bits >> 16)
     size = ((bits & 0x7FFFFFFF) + 0xFFFF) >> 16
-    return np.int16(-1 - size if size > 0 else -2)
+    return np.int16(-1 - size)
 
 
 # ---- the definition --------------------------------------------------------------------------------------------------
@@ -247,10 +247,18 @@ def _rounded(total: float, scale: float, kind: int) -> Any:
     return np.float32(total) + np.float32(0)
 
 
-@_compiled(types.Tuple((types.float32, types.float64))(_PAIR, types.int64, types.int64))
-def _defined(pair: Any, row: int, document: int) -> tuple[Any, float]:
-    """The definition's score, and the sum behind it before rounding; as `definition.score_pairs` does it."""
-    queries, corpus, query_norms, corpus_norms, dimensions, kind = pair
+_NORMS = _read(types.float64, 1)
+_ONE = (_VECTORS, _VECTORS, _NORMS, _NORMS, types.int64, types.int64, types.int64, types.int64)
+
+
+@_compiled(types.Tuple((types.float32, types.float64))(*_ONE))
+def _defined(
+    queries: Any, corpus: Any, query_norms: Any, corpus_norms: Any, dimensions: int, kind: int, row: int, document: int
+) -> tuple[Any, float]:
+    """The definition's score, and the sum behind it before rounding; as `definition.score_pairs` does it.
+
+    Takes arrays, not the tuple of them: taking that apart counts references, for which threads would wait in turn.
+    """
     slack = 2 * (dimensions * _ROUNDOFF / (1 - dimensions * _ROUNDOFF)) * (1 + 1e-9)
     scale = query_norms[row] * corpus_norms[document]
     if kind == L2:
@@ -404,12 +412,14 @@ def _holds(items: Any, low: int, high: int, document: int) -> bool:
 def _rank(found: Any, pair: Any, query: int, row: int, keys: Any) -> int:
     """Score the survivors of a query by the definition; `keys` has them best first, ties by row. Out: min(k, n)."""
     ids, _, _, counts, _, wanted, _ = found
-    count, corpus, dimensions = counts[row], pair[1], pair[4]
+    queries, corpus, query_norms, corpus_norms, dimensions, kind = pair
+    count = counts[row]
     for i in range(count):
         if i + 2 < count:  # rows lie anywhere in memory: have the one after next on its way
             for column in range(0, dimensions, 16):
                 _prefetch(corpus, ids[row, i + 2], column)
-        bits = np.int64(np.float32(_defined(pair, query, ids[row, i])[0]).view(np.int32))
+        score, _ = _defined(queries, corpus, query_norms, corpus_norms, dimensions, kind, query, ids[row, i])
+        bits = np.int64(np.float32(score).view(np.int32))
         bits = ~(bits ^ ((bits >> 31) & 0x7FFFFFFF))  # falls as the score rises
         keys[i] = (bits << 32) | np.int64(ids[row, i])
     keys[:count].sort()
@@ -420,11 +430,11 @@ def _rank(found: Any, pair: Any, query: int, row: int, keys: Any) -> int:
 def _resolve(found: Any, pair: Any, query: int, row: int, terms: Any, keys: Any) -> None:
     """Keep only the k best survivors of a query by the definition, with bounds as tight as its rounding."""
     ids, least, most, counts, _, _, resolved = found
-    _, _, query_norms, corpus_norms, _, kind = pair
+    queries, corpus, query_norms, corpus_norms, dimensions, kind = pair
     kept = _rank(found, pair, query, row, keys)
     for i in range(kept):
         document = np.int32(keys[i] & 0x7FFFFFFF)
-        _, total = _defined(pair, query, document)
+        _, total = _defined(queries, corpus, query_norms, corpus_norms, dimensions, kind, query, document)
         length = corpus_norms[document] * terms[row, 6]
         if kind == COSINE:
             scale = query_norms[query] * corpus_norms[document]

@@ -222,13 +222,13 @@ class _State:
 def search(
     problem: Problem, bounds: Bounds, device: str, query_block: int, corpus_block: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Exact answers to a whole problem: ids int32 [Q, k], scores float32 [Q, k], int64 [Q, 2] as `TorchScan.run`."""
+    """Exact answers to a whole problem: ids int32 [Q, k], scores float32 [Q, k], int64 [Q, 3] as `CompiledScan.run`."""
     scan, count, width = TorchScan(problem, bounds, device, corpus_block), len(problem.queries), int(problem.k.max())
     ids, scores = np.full((count, width), -1, np.int32), np.full((count, width), -np.inf, np.float32)
-    seen = np.zeros((count, 2), np.int64)
+    seen = np.zeros((count, 3), np.int64)
     for low in range(0, count, query_block):
         group = slice(low, min(low + query_block, count))
-        some_ids, some_scores, seen[group] = scan.run(group)
+        some_ids, some_scores, seen[group, :2] = scan.run(group)
         ids[group, : some_ids.shape[1]], scores[group, : some_ids.shape[1]] = some_ids, some_scores
     return ids, scores, seen
 
