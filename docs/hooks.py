@@ -15,8 +15,10 @@ STAGES = {
     "source": "Sources: where negatives come from",
     "vetter": "Vetters: which to believe",
     "scorer": "Scorers: how alike two things are",
+    "batcher": "Batchers: what meets what, and when",
     "objective": "Objectives: how the model is pushed",
     "temperature": "Temperatures: how sharp the scores are",
+    "trainer": "Trainers: whole recipes of several phases",
 }
 SCALES = {"disk": "on disk (evidence)", "tensor": "in a training step (`SignedBatch`)"}
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from litotes.spelling import Spelled
 from litotes.spelling import parse as read
 
-Stage = Literal["source", "vetter", "scorer", "objective", "temperature"]
+Stage = Literal["source", "vetter", "scorer", "batcher", "objective", "temperature", "trainer"]
 Scale = Literal["disk", "tensor"]
 
 
@@ -48,6 +48,10 @@ class Entry:
     @property
     def plugs_into(self) -> str:
         """Where the part can be used."""
+        if self.stage == "batcher":
+            return "recipe key train.batcher, `train_retriever(batcher=)`, any batch_sampler= of torch"
+        if self.stage == "trainer":
+            return "recipe key train.trainer, `litotes train --trainer`, Python"
         if self.scale == "disk":
             key = {"source": "mine.sources", "vetter": "vet.vetters"}[self.stage]
             return (

@@ -1,0 +1,1 @@
+"""What meets what in a batch, and when."""
