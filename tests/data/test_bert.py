@@ -54,7 +54,7 @@ def test_hidden_states_are_those_of_each_text_alone(family, dtype, lengths):
     assert can_run(own, dtype, "cpu")
     ids, starts = drawn(lengths)
     with torch.inference_mode():
-        fast = EndToEnd(own, dtype, budget=64)
+        fast = EndToEnd.of(own, dtype, budget=64)
         made = fast(ids, starts).clone()
         for lo, hi in zip(starts[:-1], starts[1:], strict=True):
             text = torch.from_numpy(ids[None, lo:hi])
@@ -71,7 +71,7 @@ def test_a_text_is_the_same_whatever_came_before_and_in_whichever_thread(dtype):
     from concurrent.futures import ThreadPoolExecutor
 
     with torch.inference_mode():
-        fast = EndToEnd(network(), dtype, budget=64)
+        fast = EndToEnd.of(network(), dtype, budget=64)
         small, large = drawn([5, 7]), drawn([30, 30, 20], seed=1)
         first = fast(*small).clone()
         fast(*large)
@@ -154,8 +154,8 @@ def test_other_precisions_devices_and_objects_are_not_ours():
 
 def test_a_text_beyond_the_models_positions_is_refused():
     with torch.inference_mode(), pytest.raises(ValueError, match="position 40 in a text of 41 tokens.*max_length"):
-        EndToEnd(network(), "float32", 64)(*drawn([3, 41]))
+        EndToEnd.of(network(), "float32", 64)(*drawn([3, 41]))
     ids, starts = drawn([3])
     ids[1] = 50
     with torch.inference_mode(), pytest.raises(ValueError, match="token 50 .* the model knows 50"):
-        EndToEnd(network(), "float32", 64)(ids, starts)
+        EndToEnd.of(network(), "float32", 64)(ids, starts)

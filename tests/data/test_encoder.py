@@ -15,6 +15,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize
 
 from litotes.data.encoder import Encoder
+from litotes.data.models import resolve_model
+from litotes.data.wordnet import load_synsets
 from litotes.errors import BadInput
 
 WORDS = ["wing", "lift", "drag", "flow", "the", "of", "abc", "zealous"]
@@ -156,6 +158,30 @@ def test_the_checksum_is_of_what_a_model_is_not_of_where_it_lies(folder, tiny_be
         *(Encoder(folder, **({"dtype": "float32"} | change)) for change in CHANGES),
     ]
     assert len({encoder.checksum for encoder in [one, *others]}) == 1 + len(others)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_folder_read_without_its_library_gives_the_bits_of_the_object(dtype):
+    """On texts of every script that WordNet and tests know: tokens, states and pooling agree exactly."""
+    synsets = load_synsets("all").table
+    texts = synsets["definition"].to_pylist()[::600] + some_texts(50) + ["Größe ﬁ 東京 ½ [SEP]\u200b", "a " * 700]
+    folder = resolve_model("all-MiniLM-L6-v2")
+    for changes in ({}, {"max_length": 8, "query_prompt": "Query: ", "normalize": False}):
+        lean = Encoder(folder, dtype=dtype, device="cpu", **changes)
+        whole = Encoder(SentenceTransformer(folder, device="cpu"), dtype=dtype, device="cpu", **changes)
+        assert lean.checksum == whole.checksum and lean.products == whole.products
+        assert (lean.encode(texts, "query") == whole.encode(texts, "query")).all()
+
+
+def test_a_plain_folder_is_encoded_without_the_libraries_that_read_any_model():
+    code = (
+        "import sys; from litotes.data.encoder import Encoder\n"
+        "encoder = Encoder('all-MiniLM-L6-v2', device='cpu')\n"
+        "assert encoder.encode(['a wing'], 'query').shape == (1, 384)\n"
+        "print(sorted({'transformers', 'sentence_transformers', 'datasets'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
 CHANGES = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,23 +53,46 @@ class EndToEnd:
     A call runs where it is called and may run in several threads at once; each keeps its own buffers.
 
     Args:
-        network: a model that `can_run` accepts; it is read, not kept.
+        weights: float tensors by the names that transformers gives them ("encoder.layer.0.output.dense.weight"); they
+            are copied, not kept.
+        sizes: hidden_size, intermediate_size, num_attention_heads, num_hidden_layers.
+        epsilon: of the layer norms.
         dtype: "float32" or "bfloat16".
         budget: tokens of a batch, >= 1; longer texts make larger batches.
+        padding: token from which RoBERTa counts positions; None = they count from 0, as BERT's.
     """
 
-    def __init__(self, network: nn.Module, dtype: str, budget: int):
-        config: Any = network.config
+    def __init__(
+        self,
+        weights: Mapping[str, Tensor],
+        sizes: Mapping[str, int],
+        epsilon: float,
+        dtype: str,
+        budget: int,
+        padding: int | None = None,
+    ):
         self.dtype, self.budget = getattr(torch, dtype), budget
-        self.width, self.heads = config.hidden_size, config.num_attention_heads
-        self.inner = config.intermediate_size
-        self._padding = None if type(network).__name__ == "BertModel" else int(config.pad_token_id)
-        embeddings: Any = network.embeddings
-        places = embeddings.position_embeddings.weight + embeddings.token_type_embeddings.weight[0]
-        self._words, self._places = self._numbers(embeddings.word_embeddings.weight), self._numbers(places)
-        self._after_words = _norm(embeddings.LayerNorm)
-        self._layers = [self._layer(layer) for layer in network.encoder.layer]  # type: ignore[union-attr]
+        self.width, self.heads = sizes["hidden_size"], sizes["num_attention_heads"]
+        self.inner = sizes["intermediate_size"]
+        self._padding = padding
+        places = (
+            weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
+        )
+        self._words, self._places = (
+            self._numbers(table) for table in (weights["embeddings.word_embeddings.weight"], places)
+        )
+        self._after_words = _norm(weights, "embeddings.LayerNorm", epsilon)
+        self._layers = [
+            self._layer(weights, f"encoder.layer.{number}", epsilon) for number in range(sizes["num_hidden_layers"])
+        ]
         self._own = threading.local()
+
+    @classmethod
+    def of(cls, network: nn.Module, dtype: str, budget: int) -> EndToEnd:
+        """The same for a model that `can_run` accepts; it is read, not kept."""
+        config: Any = network.config
+        padding = None if type(network).__name__ == "BertModel" else int(config.pad_token_id)
+        return cls(network.state_dict(), vars(config), config.layer_norm_eps, dtype, budget, padding)
 
     def __call__(self, ids: np.ndarray, starts: np.ndarray) -> Tensor:
         """Last hidden states of texts that begin at `starts`.
@@ -129,29 +153,41 @@ class EndToEnd:
         own = counted[1:] - np.repeat(counted[starts[:-1]], lengths)
         return own * (ids != self._padding) + self._padding  # a text may spell the padding token out
 
-    def _layer(self, layer: Any) -> _Layer:
-        own = layer.attention.self
-        joined = nn.Linear(self.width, 3 * self.width, device="meta")
-        parts = (own.query, own.key, own.value)
-        joined.weight = nn.Parameter(torch.cat([part.weight for part in parts]), requires_grad=False)
-        joined.bias = nn.Parameter(torch.cat([part.bias for part in parts]), requires_grad=False)
+    def _layer(self, weights: Mapping[str, Tensor], name: str, epsilon: float) -> _Layer:
+        parts = [f"{name}.attention.self.{part}" for part in ("query", "key", "value")]
+        weight, bias = (torch.cat([weights[f"{part}.{kind}"] for part in parts]) for kind in ("weight", "bias"))
+
+        def packed(part: str, activation: str = "none") -> PackedLinear:
+            return self._packed(weights[f"{name}.{part}.weight"], weights[f"{name}.{part}.bias"], activation)
+
         return _Layer(
-            self._packed(joined),
-            self._packed(layer.attention.output.dense),
-            _norm(layer.attention.output.LayerNorm),
-            self._packed(layer.intermediate.dense, "gelu"),
-            self._packed(layer.output.dense),
-            _norm(layer.output.LayerNorm),
+            self._packed(weight, bias),
+            packed("attention.output.dense"),
+            _norm(weights, f"{name}.attention.output.LayerNorm", epsilon),
+            packed("intermediate.dense", "gelu"),
+            packed("output.dense"),
+            _norm(weights, f"{name}.output.LayerNorm", epsilon),
         )
 
-    def _packed(self, linear: nn.Linear, activation: str = "none") -> PackedLinear:
-        own = nn.Linear(linear.in_features, linear.out_features, device="meta")
-        own.weight = nn.Parameter(linear.weight.detach().to(self.dtype), requires_grad=False)
-        own.bias = nn.Parameter(linear.bias.detach().to(self.dtype), requires_grad=False)
+    def _packed(self, weight: Tensor, bias: Tensor, activation: str = "none") -> PackedLinear:
+        own = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+        own.weight, own.bias = (
+            nn.Parameter(part.detach().to(self.dtype), requires_grad=False) for part in (weight, bias)
+        )
         return PackedLinear(own, activation)
 
     def _numbers(self, weight: Tensor) -> np.ndarray:
         return _flat(weight.detach().to(self.dtype).clone())
+
+
+def gains(sizes: Mapping[str, int], dtype: str, device: str) -> bool:
+    """Can `EndToEnd` run a network of these sizes, in this precision, on this hardware?"""
+    if torch.device(device).type != "cpu" or not can_pack():
+        return False
+    if dtype not in ("float32", "bfloat16") or (dtype == "bfloat16" and not has_bfloat16_unit()):
+        return False
+    size, heads = sizes["hidden_size"], sizes["num_attention_heads"]
+    return not size % heads and not (size // heads) % WIDTH and sizes["num_hidden_layers"] >= 1
 
 
 def can_run(network: Any, dtype: str, device: str) -> bool:
@@ -162,9 +198,7 @@ def can_run(network: Any, dtype: str, device: str) -> bool:
     """
     config: Any = getattr(network, "config", None)
     family = _FAMILIES.get(type(network).__name__)
-    if family is None or torch.device(device).type != "cpu" or not can_pack():
-        return False
-    if dtype not in ("float32", "bfloat16") or (dtype == "bfloat16" and not has_bfloat16_unit()):
+    if family is None or not gains(vars(config), dtype, device):
         return False
     home = f"transformers.models.{family}.modeling_{family}"
     if type(network).__module__ != home:
@@ -177,9 +211,6 @@ def can_run(network: Any, dtype: str, device: str) -> bool:
         "position_embedding_type": "absolute",
     }
     if any(getattr(config, name, value) != value for name, value in settings.items()):
-        return False
-    size, heads = config.hidden_size, config.num_attention_heads
-    if size % heads or (size // heads) % WIDTH or len(network.encoder.layer) < 1:
         return False
     return all(_plain(name, part, home) for name, part in network.named_modules())
 
@@ -199,9 +230,9 @@ def _plain(name: str, part: nn.Module, home: str) -> bool:
     return type(part).__module__ == home or last in _PLAIN.get(type(part), ())
 
 
-def _norm(norm: nn.LayerNorm) -> _Norm:
-    weight, bias = (part.detach().float().clone() for part in (norm.weight, norm.bias))
-    return _Norm(weight.numpy(), bias.numpy(), np.float32(norm.eps))
+def _norm(weights: Mapping[str, Tensor], name: str, epsilon: float) -> _Norm:
+    weight, bias = (weights[f"{name}.{kind}"].detach().float().clone() for kind in ("weight", "bias"))
+    return _Norm(weight.numpy(), bias.numpy(), np.float32(epsilon))
 
 
 def _flat(x: Tensor) -> np.ndarray:

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from litotes.atomic import atomic_path
-from litotes.data.fingerprint import library_versions, model_checksum, settings_checksum
-from litotes.data.flops import products
-from litotes.data.models import load_model
+from litotes.data.facts import ModelFacts
+from litotes.data.fingerprint import library_versions, settings_checksum
+from litotes.data.models import load_model, resolve_model
+from litotes.data.plain_bert import read_plain_bert
 from litotes.data.vector_store import SHARD, VectorStore, digest
 from litotes.errors import BadInput
 from litotes.memory import release_freed
 from litotes.progress import progress
 
-_SIMILARITY = {"cosine": "cosine", "dot": "dot", "euclidean": "l2"}
-_PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
 _KINDS = ("query", "document")
 
 
@@ -72,22 +73,21 @@ class Encoder:
         device: str | None = None,
     ):
         _check(max_length, tokens_per_batch, dtype, similarity)
-        from litotes.data.inference import Inference, best_device, best_dtype, best_layout
+        from litotes.data.inference import best_device
 
         named = isinstance(model, (str, Path))
         device = device or (best_device() if named else str(model.device))
-        own = load_model(model, device) if named else copy.deepcopy(model)
-        if max_length is not None:
-            own.max_seq_length = max_length
-        self.name = str(model) if named else _name(model)
-        self.similarity = similarity or _similarity(own)
+        read = _read(model, dtype, max_length, device) if named else None
+        if read is None:
+            read = _loaded(model, dtype, max_length, device)
+        facts, self.dtype, self.layout = read.facts, read.dtype, read.layout  # layout: "end to end" or "padded"
+        self.name, self.products = facts.name, facts.products
+        self.similarity = similarity or facts.similarity
         self.prompts = {
-            "query": _prompt(own, "query", query_prompt),
-            "document": _prompt(own, "document", document_prompt),
+            "query": facts.prompt("query", query_prompt),
+            "document": facts.prompt("document", document_prompt),
         }
-        self.dtype = best_dtype(own, device) if dtype == "auto" else dtype
         self.normalize = self.similarity == "cosine" if normalize is None else bool(normalize)
-        self.layout = best_layout(own, self.dtype, device)  # "end to end" or "padded"
         padded = 4096 if device == "cpu" else 65536
         self.tokens_per_batch = tokens_per_batch or (1024 if self.layout == "end to end" else padded)
         self.cache = None if cache is None else Path(cache)
@@ -104,19 +104,18 @@ class Encoder:
             "device": device,
         }
         self._settings = {
-            "model": model_checksum(own),
-            "max_length": own.max_seq_length if np.isfinite(own.max_seq_length or np.inf) else None,
+            "model": facts.checksum,
+            "max_length": facts.max_length,
             "dtype": self.dtype,
             "normalize": self.normalize,
             "tokens_per_batch": self.tokens_per_batch,
             "layout": self.layout,
             "libraries": library_versions(),
         }
-        self.products = products(own)
-        self._tasks = any("task" in getattr(module, "forward_kwargs", ()) for module in own)
-        self._longest = _longest(own)
-        self._inference = Inference(own, self.dtype, device, self.normalize, self.tokens_per_batch, self.layout)
+        self._tasks, self._longest = facts.asks_for_side, facts.longest
+        self._inference = read.inference(self.normalize, self.tokens_per_batch)
         self.width = self._inference.width  # dimensions of a vector
+        del read  # and with it the weights as they were read
         release_freed()
 
     @property
@@ -258,24 +257,50 @@ def _mapped(path: Path, shape: tuple[int, int]) -> np.memmap:
     return vectors
 
 
-def _longest(model: Any) -> int:
-    """Tokens of the longest text that the model takes; 512 where it does not say."""
-    longest = model.max_seq_length or np.inf
-    return int(longest) if np.isfinite(longest) and longest < 10**6 else 512
+@dataclass(frozen=True)
+class _Read:
+    """A model whose facts, precision and layout are settled; `inference(normalize, tokens_per_batch)` takes it over."""
+
+    facts: ModelFacts
+    dtype: str
+    layout: str
+    inference: Callable[[bool, int], Any]
 
 
-def _similarity(model: Any) -> str:
-    says = model.similarity_fn_name
-    if says not in _SIMILARITY:
-        raise ValueError(f"Encoder: the model compares by {says!r}; say similarity='cosine', 'dot' or 'l2'")
-    return _SIMILARITY[says]
+def _read(name: str | Path, dtype: str, max_length: int | None, device: str) -> _Read | None:
+    """A plain BERT in a folder, without the libraries that read any model; None where that would not do."""
+    from litotes.data.bert import gains
+    from litotes.data.end_to_end import EndToEndInference
+    from litotes.data.inference import fast_dtype
+
+    dtype = fast_dtype(device) if dtype == "auto" else dtype
+    place = Path(resolve_model(name))
+    plain = read_plain_bert(place) if place.is_dir() else None
+    if plain is None or not gains(plain.sizes, dtype, device):
+        return None
+    if max_length is not None:
+        if not 3 <= max_length <= plain.sizes["max_position_embeddings"]:
+            return None  # a matter for the library that knows what its tokenizer then does
+        plain = replace(plain, max_length=max_length)
+    facts = ModelFacts.of_plain(plain, str(name))
+    return _Read(facts, dtype, "end to end", partial(EndToEndInference.of_plain, plain, dtype))
 
 
-def _prompt(model: Any, kind: str, given: str | None) -> str:
-    if given is not None:
-        return given
-    names = [name for name in _PROMPTS[kind] if name in model.prompts] or [model.default_prompt_name]
-    return model.prompts.get(names[0]) or ""
+def _loaded(model: Any, dtype: str, max_length: int | None, device: str) -> _Read:
+    """Any model of sentence-transformers, by its name or a copy of the object."""
+    from litotes.data.end_to_end import EndToEndInference
+    from litotes.data.inference import PaddedInference, best_dtype, best_layout
+
+    named = isinstance(model, (str, Path))
+    own = load_model(model, device) if named else copy.deepcopy(model)
+    if max_length is not None:
+        own.max_seq_length = max_length
+    facts = ModelFacts.of_model(own, str(model) if named else _name(model))
+    dtype = best_dtype(own, device) if dtype == "auto" else dtype
+    layout = best_layout(own, dtype, device)
+    if layout == "end to end":
+        return _Read(facts, dtype, layout, partial(EndToEndInference.of_model, own, dtype))
+    return _Read(facts, dtype, layout, partial(PaddedInference, own, dtype, device))
 
 
 def _name(model: Any) -> str:

@@ -6,14 +6,20 @@ import hashlib
 import json
 from typing import Any
 
+from litotes.data.plain_bert import plain_bert_of
+
 _SAYS_NOTHING = ("_name_or_path", "name_or_path", "transformers_version", "model_card_data")  # where from, not what
 
 
 def model_checksum(model: Any) -> str:
     """SHA-256 over the modules of a SentenceTransformer: weights bit by bit, settings, tokenizer.
 
-    The same for a folder, a hub name and an object in memory that hold the same model; never a matter of names.
+    The same for a folder, a hub name and an object in memory that hold the same model; never a matter of names. A plain
+    BERT has the checksum of `PlainBert`, which needs no library to be read.
     """
+    plain = plain_bert_of(model)
+    if plain is not None:
+        return plain.checksum()
     whole = hashlib.sha256()
     for number, module in enumerate(model):
         whole.update(_text({"number": number, "kind": f"{type(module).__module__}.{type(module).__qualname__}"}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -13,16 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from litotes.data.batch_plan import batch_plan, end_to_end_plan
-from litotes.data.bert import EndToEnd, can_run
-from litotes.data.packed import has_bfloat16_unit, keep_few_products, make_fast
-from litotes.data.tokens import TokenIds, Tokenizer, is_plain
+from litotes.data.batch_plan import batch_plan
+from litotes.data.bert import can_run
+from litotes.data.packed import has_bfloat16_unit, make_fast
+from litotes.data.tokens import is_plain
 
 Vectors = tuple[np.ndarray, list[list[int]]]
 Start = Callable[[Sequence[str], str, str, Callable[[int], object]], Callable[[], Vectors]]
 
 _AFTER = {"Pooling", "Dense", "Normalize", "LayerNorm", "Dropout"}  # read no more than hidden states and their mask
-_SMALLEST = 128  # tokens; smaller products are slow
 _TOKENIZED_AT_ONCE = 256  # texts of about one length: what the tokenizer pads stays small
 
 
@@ -60,15 +58,14 @@ def best_layout(model: Any, dtype: str, device: str) -> str:
     return "end to end" if runs else "padded"
 
 
-class Inference:
+class PaddedInference:
     """Runs the modules of a SentenceTransformer one after the other, the first (the transformer) in `dtype`, the others
     (pooling, dense, normalisation, whatever the model says) in float32.
 
-    Laid end to end, every batch is computed by one thread, and as many run side by side as torch has threads; so the
-    bits of a vector do not depend on their number. Padded batches run one after the other on all threads, or on the
-    device, where the next batch is copied while one is computed.
+    Batches run one after the other on all threads, or on the device, where the next batch is copied while one is
+    computed.
 
-    Owns `model`: it is moved, cast, and on a CPU its linear layers are repacked or taken out.
+    Owns `model`: it is moved, cast, and on a CPU its linear layers are repacked.
 
     Args:
         model: a SentenceTransformer nobody else uses.
@@ -76,27 +73,17 @@ class Inference:
         device: as torch spells it.
         normalize: scale vectors to length 1 (after truncation to the model's `truncate_dim`).
         tokens_per_batch: tokens a batch may hold, padding included.
-        layout: what `best_layout` says, or "padded".
     """
 
-    def __init__(
-        self, model: Any, dtype: str, device: str, normalize: bool, tokens_per_batch: int, layout: str = "padded"
-    ):
+    def __init__(self, model: Any, dtype: str, device: str, normalize: bool, tokens_per_batch: int):
         self._device, self._normalize, self._budget = torch.device(device), normalize, tokens_per_batch
         self._model = model.eval().requires_grad_(False)
         modules = list(self._model)
         size = getattr(model, "get_embedding_dimension", None) or model.get_sentence_embedding_dimension
         self.width = int(size())  # after truncation
-        self._end_to_end: EndToEnd | None = None
-        if layout == "end to end":
-            keep_few_products()
-            self._tokenizer = Tokenizer(model)
-            self._end_to_end = EndToEnd(modules[0].model, dtype, tokens_per_batch)
-            modules[0].model.to("meta")  # its weights are elsewhere now
-        else:
-            modules[0].to(self._device, getattr(torch, dtype))
-            if self._device.type == "cpu" and dtype == "bfloat16":
-                make_fast(modules[0])
+        modules[0].to(self._device, getattr(torch, dtype))
+        if self._device.type == "cpu" and dtype == "bfloat16":
+            make_fast(modules[0])
         for module in modules[1:]:
             module.to(self._device, torch.float32)
         self._padding = {"input_ids": getattr(getattr(model, "tokenizer", None), "pad_token_id", None) or 0}
@@ -105,90 +92,23 @@ class Inference:
 
     @contextmanager
     def working(self) -> Iterator[Start]:
-        """Gives start(texts, prompt, kind, tick), which tokenises a shard, begins with it and returns finish().
+        """Gives start(texts, prompt, kind, tick), which tokenises a shard and returns finish().
 
-        finish() gives the vectors float32 [n, D] of the shard and the plan by which they were computed ([texts, tokens
-        of the longest], ...); it tells `tick` how many texts are done. More shards may be started before one is
-        finished, from another thread too.
+        finish() gives the vectors float32 [n, D] of the shard and the plan by which they were computed ([texts, padded
+        tokens], ...); it tells `tick` how many texts are done.
         """
-        if self._end_to_end is None:
-            yield self._start_padded
-            return
-        threads = torch.get_num_threads()
-        pool = ThreadPoolExecutor(threads, "litotes-encode", torch.set_num_threads, (1,))
-        try:
-            yield partial(self._start_end_to_end, pool)
-        finally:
-            pool.shutdown(cancel_futures=True)
-            torch.set_num_threads(threads)  # new threads of others take over what was said last
+        yield self._start
 
     def scratch_bytes(self, longest: int, shard: int) -> int:
-        """What encoding needs at most beside the weights: batches at work, and shards on their way.
-
-        For models that run padded it is an estimate from the layers' widths.
-        """
+        """What encoding needs at most beside the weights, by an estimate from the layers' widths."""
         shards = 3 * shard * (4 * self.width + 16 * longest)
-        if self._end_to_end is not None:
-            states = 4 * self.width * max(self._budget, longest) * 2  # padded for a pooling that is not known
-            return shards + torch.get_num_threads() * (self._end_to_end.scratch_bytes(longest) + states)
         config = getattr(self._model[0], "config", None)
         hidden = getattr(config, "hidden_size", self.width)
         inner, heads = getattr(config, "intermediate_size", 4 * hidden), getattr(config, "num_attention_heads", 1)
         tokens = max(self._budget, longest)
         return shards + 4 * tokens * (8 * hidden + 2 * inner + 2 * heads * longest)
 
-    def _start_end_to_end(
-        self, pool: ThreadPoolExecutor, texts: Sequence[str], prompt: str, kind: str, tick: Callable[[int], object]
-    ) -> Callable[[], Vectors]:
-        tokens = self._tokenizer(texts, prompt, kind)
-        lengths = np.diff(tokens.starts)
-        share = -(-int(lengths.sum()) // 8)  # few texts are split for the sake of threads, whatever their number
-        plan = end_to_end_plan(lengths, min(self._budget, max(_SMALLEST, share)))
-        vectors = np.empty((len(texts), self.width), np.float32)
-        running = [pool.submit(self._batch, tokens, rows, vectors) for rows in reversed(plan)][::-1]
-
-        def finish() -> Vectors:
-            for rows, future in zip(plan, running, strict=True):
-                future.result()
-                tick(len(rows))
-            return vectors, [[len(rows), int(lengths[rows].max())] for rows in plan]
-
-        return finish
-
-    def _batch(self, tokens: TokenIds, rows: np.ndarray, vectors: np.ndarray) -> None:
-        with torch.inference_mode():
-            ids, starts = tokens.of(rows)
-            assert self._end_to_end is not None
-            hidden = self._end_to_end(ids, starts)
-            vectors[rows] = self._pooled(hidden, ids, starts, tokens.rest).numpy()
-
-    def _pooled(self, hidden: Tensor, ids: np.ndarray, starts: np.ndarray, rest: dict[str, Any]) -> Tensor:
-        modules = list(self._model)[1:]
-        way = _quick_pooling(modules[0]) if modules else None
-        lengths = np.diff(starts)
-        if way is None or (way == "mean" and "prompt_length" in rest and not modules[0].include_prompt):
-            wide = int(lengths.max())
-            mask = torch.from_numpy(np.arange(wide) < lengths[:, None])
-            states = torch.zeros(len(lengths), wide, hidden.shape[1])
-            states[mask] = hidden
-            padded = torch.full(mask.shape, self._padding["input_ids"])
-            padded[mask] = torch.from_numpy(ids)
-            features = rest | {"token_embeddings": states, "attention_mask": mask.long(), "input_ids": padded}
-        else:
-            modules = modules[1:]
-            if way == "cls":
-                pooled = hidden[torch.from_numpy(starts[:-1])]
-            else:
-                from litotes.data.kernels import mean_rows
-
-                pooled = torch.empty(len(lengths), hidden.shape[1])
-                mean_rows(hidden.view(-1).numpy(), starts, hidden.shape[1], pooled.view(-1).numpy())
-            features = rest | {"sentence_embedding": pooled}
-        for module in modules:
-            features = module(features)
-        return self._finished(features)
-
-    def _start_padded(
+    def _start(
         self, texts: Sequence[str], prompt: str, kind: str, tick: Callable[[int], object]
     ) -> Callable[[], Vectors]:
         return partial(self.vectors, texts, prompt, kind, self.tokens(texts, prompt, kind), tick)
@@ -301,8 +221,11 @@ class Inference:
 
 def best_dtype(model: Any, device: str) -> str:
     """bfloat16 where the hardware multiplies it and the model has a transformer to gain from it; else float32."""
-    if type(model[0]).__name__ != "Transformer":
-        return "float32"
+    return fast_dtype(device) if type(model[0]).__name__ == "Transformer" else "float32"
+
+
+def fast_dtype(device: str) -> str:
+    """bfloat16 where the hardware multiplies it; else float32."""
     kind = torch.device(device).type
     fast = has_bfloat16_unit() if kind == "cpu" else kind == "cuda" and torch.cuda.is_bf16_supported(False)
     return "bfloat16" if fast else "float32"
@@ -315,14 +238,6 @@ def best_device() -> str:
 
 def _wants_task(module: Any) -> bool:
     return "task" in getattr(module, "forward_kwargs", ())
-
-
-def _quick_pooling(module: Any) -> str | None:
-    """ "mean" or "cls" where that is all the module does, else None."""
-    if type(module).__name__ != "Pooling" or module._forward_hooks or module._forward_pre_hooks:
-        return None
-    way = module.pooling_mode
-    return way if way in ("mean", "cls") and (module.include_prompt or way == "mean") else None
 
 
 def _wide(value: Any) -> Any:

@@ -87,14 +87,13 @@ class PlainBert:
     similarity: str | None
 
     def checksum(self) -> str:
-        """SHA-256 of weights, sizes, tokenizer and pooling; how long texts may be and prompts are not in it."""
+        """SHA-256 of weights, sizes, tokenizer, pooling and how long texts may be; prompts are not in it."""
         from tokenizers import Tokenizer
 
-        tokenizer = json.loads(
-            Tokenizer.from_str(json.dumps(self.tokenizer)).to_str()
-        )  # in the spelling of the library
+        # in the library's own spelling, whichever version wrote the file
+        tokenizer = json.loads(Tokenizer.from_str(json.dumps(self.tokenizer)).to_str())
         about = {"sizes": self.sizes, "epsilon": self.epsilon, "tokenizer": tokenizer}
-        about |= {"pooling": self.pooling, "normalize": self.normalize}
+        about |= {"pooling": self.pooling, "normalize": self.normalize, "max_length": self.max_length}
         digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
         for name, tensor in sorted(self.weights.items()):
             digest.update(f"{name} {list(tensor.shape)}\n".encode())
@@ -203,6 +202,7 @@ def _described(
     known &= set(settings) <= {"max_seq_length", "do_lower_case", *_TEXT} and not settings.get("do_lower_case")
     known &= set(about) <= {"__version__", "prompts", "default_prompt_name", "similarity_fn_name", "model_type"}
     known &= about.get("model_type", "SentenceTransformer") == "SentenceTransformer"
+    known &= about.get("similarity_fn_name") in (None, "cosine", "dot", "euclidean", "manhattan")
     way, plain = _pooling(dict(pooling), config["hidden_size"]), _tokenizer(tokenizer, tokenizer_settings)
     most = config["max_position_embeddings"]
     longest = settings.get("max_seq_length") or min(most, tokenizer_settings.get("model_max_length", most))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -48,9 +49,26 @@ class Tokenizer:
             if key not in self._rests:
                 self._rests[key] = _rest(self._model, prompt)
             listed = _listed(self._model, [prompt + text for text in texts] if prompt else texts)
-        lengths = np.fromiter(map(len, listed), np.int64, len(listed))
-        ids = np.fromiter(chain.from_iterable(listed), np.int64, int(lengths.sum()))
-        return TokenIds(ids, np.concatenate([[0], np.cumsum(lengths)]), self._rests[key])
+        return _laid_out(listed, self._rests[key])
+
+
+class CoreTokenizer:
+    """A tokenizer of the Rust core alone, as its JSON describes it.
+
+    Args:
+        tokenizer: the JSON, read.
+        max_length: tokens a text is cut to, special tokens included.
+    """
+
+    def __init__(self, tokenizer: Mapping[str, Any], max_length: int):
+        from tokenizers import Tokenizer as Core
+
+        self._core = Core.from_str(json.dumps(tokenizer))
+        self._core.no_padding()
+        self._core.enable_truncation(max_length)
+
+    def __call__(self, texts: Sequence[str], prompt: str, kind: str) -> TokenIds:
+        return _laid_out(_encoded(self._core, [prompt + text for text in texts] if prompt else texts), {})
 
 
 def is_plain(model: Any) -> bool:
@@ -84,8 +102,18 @@ def _listed(model: Any, texts: Sequence[str]) -> list[list[int]]:
         core.enable_truncation(int(tokenizer.model_max_length), direction=tokenizer.truncation_side)
     else:
         core.no_truncation()
+    return _encoded(core, texts)
+
+
+def _encoded(core: Any, texts: Sequence[str]) -> list[list[int]]:
     encode: Callable[..., list[Any]] = getattr(core, "encode_batch_fast", core.encode_batch)  # without offsets
     return [encoding.ids for encoding in encode(list(texts))]
+
+
+def _laid_out(listed: list[list[int]], rest: dict[str, Any]) -> TokenIds:
+    lengths = np.fromiter(map(len, listed), np.int64, len(listed))
+    ids = np.fromiter(chain.from_iterable(listed), np.int64, int(lengths.sum()))
+    return TokenIds(ids, np.concatenate([[0], np.cumsum(lengths)]), rest)
 
 
 def _rest(model: Any, prompt: str) -> dict[str, Any]:
