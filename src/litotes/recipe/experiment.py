@@ -203,6 +203,10 @@ class Experiment:
         if self.recipe.encoder.max_length is not None:  # a shorter model, trained and measured at that length
             student = load_model(self.model, best_device())
             student.max_seq_length = self.recipe.encoder.max_length
+        if arm.trainer is not None:
+            part = catalog.parse(arm.trainer, stage="trainer")
+            chosen, split = self.anchors_only(evidence, anchors), self.recipe.collection.train_split
+            return part.train(student, chosen, self.task, out=out, split=split, seed=self.seed)
         return train_retriever(
             student,
             self.anchors_only(evidence, anchors),

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from litotes import catalog
 
 
-def _spells(stage: catalog.Stage, scale: catalog.Scale) -> Callable[[str], str]:
+def _spells(stage: catalog.Stage, scale: catalog.Scale | None = None) -> Callable[[str], str]:
     """A check that a text spells a part of this stage and scale; no model is loaded, no collection read."""
 
     def check(text: str) -> str:
@@ -27,6 +27,8 @@ Positive = Annotated[int, Field(gt=0)]
 SourcePart = Annotated[str, AfterValidator(_spells("source", "disk"))]
 VetterPart = Annotated[str, AfterValidator(_spells("vetter", "disk"))]
 ObjectivePart = Annotated[str, AfterValidator(_spells("objective", "tensor"))]
+BatcherPart = Annotated[str, AfterValidator(_spells("batcher"))]
+TrainerPart = Annotated[str, AfterValidator(_spells("trainer"))]
 
 
 class Section(BaseModel):
@@ -92,6 +94,7 @@ class TrainSection(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     mini_batch_size: Positive | None = Field(None, description="gradient caching: encode so many texts at a time")
+    batcher: BatcherPart | None = Field(None, description="spelling of a batcher: what meets in a batch")
 
 
 class EvaluateSection(Section):
@@ -126,8 +129,14 @@ class ReportSection(Section):
     examples: Annotated[int, Field(ge=0)] = Field(60, description="training anchors to leaf through")
 
 
+_HOW = ("negatives", "objective", "batcher")
+
+
 class Arm(Section):
-    """One row of the table. What is not said is taken from the sections above; `train = false`: the model as it is."""
+    """One row of the table. What is not said is taken from the sections above; `train = false`: the model as it is.
+
+    `trainer`: spelling of a whole recipe of several phases, which trains by settings of its own on this arm's evidence.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     title: Annotated[str, Field(min_length=1)]
@@ -136,12 +145,17 @@ class Arm(Section):
     vetters: list[VetterPart] | None = None
     negatives: Annotated[int, Field(ge=0)] | None = None
     objective: ObjectivePart | None = None
+    batcher: BatcherPart | None = None
+    trainer: TrainerPart | None = None
 
     @model_validator(mode="after")
     def _says_nothing_that_is_not_used(self) -> Arm:
-        said = [key for key in ("sources", "vetters", "negatives", "objective") if getattr(self, key) is not None]
+        said = [key for key in (*_HOW, "sources", "vetters", "trainer") if getattr(self, key) is not None]
         if not self.train and said:
             raise ValueError(f"an arm with train = false has no use for {', '.join(said)}")
+        said = [key for key in _HOW if getattr(self, key) is not None]
+        if self.trainer is not None and said:
+            raise ValueError(f"a trainer has settings of its own: {', '.join(said)} would not be used")
         return self
 
 
@@ -179,6 +193,13 @@ class Recipe(Section):
             raise ValueError(f"names must differ, got {', '.join(names)}")
         return arms
 
+    @model_validator(mode="after")
+    def _minutes_can_be_kept(self) -> Recipe:
+        own = [arm.name for arm in self.arms if arm.trainer is not None]
+        if self.minutes is not None and own:
+            raise ValueError(f"minutes cannot be kept by a trainer ({', '.join(own)}); leave them out")
+        return self
+
     def arm(self, name: str) -> Arm:
         """The arm of this name, with what it leaves open filled from the sections."""
         arm = next(arm for arm in self.arms if arm.name == name)
@@ -187,5 +208,8 @@ class Recipe(Section):
             "vetters": self.vet.vetters,
             "negatives": self.train.negatives,
             "objective": self.train.objective,
+            "batcher": self.train.batcher,
         }
+        if arm.trainer is not None:
+            filled = {key: value for key, value in filled.items() if key not in _HOW}
         return arm.model_copy(update={key: value for key, value in filled.items() if getattr(arm, key) is None})
