@@ -7,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from litotes.batch import SignedBatch
-from litotes.ops import keep_under, line_under, pair_gaps, top_negatives, unit, weighted_mean
+from litotes.ops import (
+    ema_,
+    keep_under,
+    line_under,
+    pair_gaps,
+    pairwise_kl,
+    top_negatives,
+    unit,
+    weighted_mean,
+    whisker_mask,
+    yes_no_score,
+)
 
 few = st.sampled_from([-1.0, 0.0, 0.5, 1.0])  # few values: many ties
 margins = st.sampled_from([0.0, 0.5, 1.0]) | st.floats(0, 2, width=32)
@@ -171,3 +182,67 @@ def test_unit_vectors_have_length_1_and_zero_stays_zero():
     y.sum().backward()
     assert y[:2].tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0, 0]] and x.grad.isfinite().all()
     assert y[2, 0].item() == pytest.approx(1e-8)  # below 1e-12 the norm counts as 1e-12
+
+
+@given(st.floats(-30, 30, width=16), st.floats(-30, 30, width=16), st.sampled_from([-1024.0, 0.0, 1024.0]))
+def test_yes_is_the_share_of_true_and_a_constant_added_to_both_changes_nothing(true, false, constant):
+    logits = torch.tensor([true, false], dtype=torch.float64)
+    score = yes_no_score(logits[0], logits[1])
+    assert score.item() == pytest.approx(logits.softmax(0)[0].item(), rel=1e-12)
+    assert yes_no_score(logits[0] + constant, logits[1] + constant).item() == pytest.approx(score.item(), rel=1e-9)
+    assert score + yes_no_score(logits[1], logits[0]) == pytest.approx(1)
+
+
+def test_yes_by_hand_at_the_edges_and_in_half_precision():
+    true, false = torch.tensor([2.0, 5.0, 1.0, -math.inf]), torch.tensor([0.0, 5.0, -math.inf, 1.0])
+    assert yes_no_score(true, false).tolist() == [pytest.approx(0.880797, abs=5e-7), 0.5, 1.0, 0.0]
+    half = yes_no_score(torch.tensor([8.0, 8.0625], dtype=torch.bfloat16), torch.tensor(0.0, dtype=torch.bfloat16))
+    assert half.dtype == torch.float32 and half[0] < half[1]
+
+
+@given(st.integers(0, 5), st.integers(1, 4), st.integers(0, 99))
+def test_divergences_of_all_pairs_are_those_of_a_double_loop(n, c, seed):
+    x = 5 * torch.randn(n, c, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    made = pairwise_kl(x)
+    p = x.softmax(dim=1)
+    for i in range(n):
+        for j in range(n):
+            wanted = sum(float(p[i, k]) * math.log(float(p[i, k]) / float(p[j, k])) for k in range(c))
+            assert made[i, j].item() == pytest.approx(wanted, abs=1e-9)
+    assert (made > -1e-7).all()
+
+
+def test_divergences_have_finite_gradients_far_apart_and_widen_half_precision():
+    x = torch.tensor([[100.0, -100.0], [-100.0, 100.0]], requires_grad=True)
+    made = pairwise_kl(x)
+    made.sum().backward()
+    assert x.grad.isfinite().all() and made[0, 1].item() == pytest.approx(200)
+    assert pairwise_kl(torch.zeros(1, 2).bfloat16()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("whisker, kept", [(1.5, 7), (1.0, 7), (0.0, 5), (math.inf, 8)])
+def test_whiskers_by_hand_ends_included(whisker, kept):
+    values = torch.tensor([0.9, -0.1, 0.0, 0.05, 0.1, 0.12, 0.15, 0.2], dtype=torch.float64)
+    assert int(whisker_mask(values, whisker).sum()) == kept
+    assert whisker == math.inf or not whisker_mask(values, whisker)[0]
+
+
+def test_whiskers_of_few_and_equal_values():
+    assert whisker_mask(torch.tensor([3.0]), 0.0).tolist() == [True]
+    assert whisker_mask(torch.zeros(0), 1.5).shape == (0,)
+    assert whisker_mask(torch.ones(5), 1.5).all()
+    with pytest.raises(ValueError, match="whisker must be >= 0, got -1"):
+        whisker_mask(torch.ones(2), -1)
+
+
+def test_a_moving_average_keeps_the_share_of_the_old():
+    from torch import nn
+
+    target, source = nn.Linear(1, 1), nn.Linear(1, 1)
+    with torch.no_grad():
+        target.weight.fill_(1.0)
+        source.weight.fill_(3.0)
+    ema_(target, source, 0.75)
+    assert target.weight.item() == 1.5 and source.weight.item() == 3.0
+    with pytest.raises(ValueError, match="differ in"):
+        ema_(target, nn.Linear(1, 1, bias=False), 0.5)

@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from litotes.batch import SignedBatch, from_pairs
-from litotes.scoring import Cosine, Dot, NegL2
+from litotes.scoring import (
+    ClippedCosine,
+    Cosine,
+    Dot,
+    NegL2,
+    NormAsymmetric,
+    PositiveMargin,
+    PosteriorKL,
+    directed_similarity,
+)
 
 SCORERS = [Cosine(), Dot(), NegL2(), NegL2(squared=False)]
 each_scorer = pytest.mark.parametrize("scorer", SCORERS, ids=str)
@@ -141,8 +150,82 @@ def test_close_vectors_keep_their_distance():
     assert NegL2()(from_pairs(x, x + torch.tensor([[0.0, 0.125]]))).scores.item() == -0.015625  # |x|^2 is 1e6
 
 
+def test_clipped_cosines_are_cosines_where_they_are_positive():
+    x, y = torch.randn(20, 2), torch.randn(20, 2)
+    assert torch.equal(ClippedCosine()(from_pairs(x, y)).scores, Cosine()(from_pairs(x, y)).scores.clamp(min=0))
+
+
+def test_divergences_by_hand_and_directed():
+    p, r, far = (torch.tensor(v).log() for v in ([0.7, 0.2, 0.1], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8]))
+    batch = from_pairs(torch.stack([p, r]) + 5, torch.stack([r, p]))  # a constant on a row of logits is nothing
+    scores = PosteriorKL()(batch).scores
+    assert scores.tolist() == [
+        [pytest.approx(-0.085123, abs=2e-6), pytest.approx(0, abs=1e-6)],
+        [pytest.approx(0, abs=1e-6), pytest.approx(-0.092033, abs=2e-6)],
+    ]
+    apart = PosteriorKL()(from_pairs(p[None], far[None])), PosteriorKL()(from_pairs(far[None], p[None]))
+    assert [s.scores.item() for s in apart] == pytest.approx([-1.292822, -1.399648], abs=2e-6)
+    leaf = p[None].clone().requires_grad_()
+    other = far[None].clone().requires_grad_()
+    PosteriorKL(detach_target=True)(from_pairs(leaf, other)).scores.sum().backward()
+    assert leaf.grad is None and other.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("kind", ["additive", "angular"])
+def test_a_margin_lowers_positives_alone_and_once(kind):
+    torch.manual_seed(0)
+    x, y = torch.randn(5, 8).double(), torch.randn(5, 8).double()
+    plain, scorer = Cosine()(from_pairs(x, y)).scores, PositiveMargin(kind=kind, margin=0.3)
+    made = scorer(from_pairs(x, y))
+    own = torch.eye(5, dtype=torch.bool)
+    assert torch.equal(made.scores[~own], plain[~own])
+    wanted = plain[own] - 0.3 if kind == "additive" else (plain[own].arccos() + 0.3).cos()
+    assert torch.allclose(made.scores[own], wanted)
+    assert torch.equal(scorer(made).scores, made.scores)
+    assert torch.equal(PositiveMargin(kind=kind, margin=0.0)(from_pairs(x, y)).scores, plain)
+
+
+def test_an_angular_margin_never_rewards_a_worse_positive_and_has_finite_gradients_at_its_ends():
+    s = torch.linspace(-1, 1, 401, dtype=torch.float64, requires_grad=True)
+    batch = SignedBatch(s[:, None], torch.ones(401, 1, dtype=torch.int8), torch.ones(401, 1))
+    scorer = PositiveMargin(Dot(), "angular", 0.5)
+    harder = scorer._harder(batch.scores)[:, 0]
+    assert (harder.diff() > 0).all() and (harder <= s).all()
+    harder.sum().backward()
+    assert s.grad.isfinite().all() and (s.grad > 0).all()
+    assert harder[-1].item() == pytest.approx(math.cos(0.5), abs=1e-5)
+
+
+def test_a_directed_similarity_lets_the_smaller_find_the_larger():
+    small, large = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.2, 1.6]])
+    assert directed_similarity(small, large).item() == pytest.approx(0.6)
+    assert directed_similarity(large, small).item() == -1
+    assert directed_similarity(small, small).item() == 1  # equality passes
+    assert directed_similarity(small * 1.0001, small).item() == -1
+    assert directed_similarity(large, small, math.inf).item() == pytest.approx(0.6)
+    assert torch.equal(NormAsymmetric(2.5)(from_pairs(large, small)).scores, directed_similarity(large, small, 2.5))
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: PositiveMargin(kind="soft"), "kind must be 'additive' or 'angular', got 'soft'"),
+        (lambda: PositiveMargin(margin=1.6), r"margin must be in \[0, pi / 2\), got 1.6"),
+        (lambda: PositiveMargin(kind="additive", margin=math.nan), "margin must be in .0, infinity., got nan"),
+        (lambda: NormAsymmetric(0), "max_ratio must be > 0, got 0"),
+    ],
+)
+def test_arguments_of_scorers_are_checked(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
 def test_the_spelling_reads_back():
     from litotes.spelling import parse
 
     assert str(Cosine()) == "cosine()" and str(NegL2(False)) == "neg_l2(squared=False)"
+    from litotes import catalog
+
+    for part in (PositiveMargin(Cosine(), "additive", 0.35), PosteriorKL(True), ClippedCosine(), NormAsymmetric(1.5)):
+        assert str(catalog.parse(str(part))) == str(part)
     assert parse(str(NegL2())).arguments == {"squared": True} and isinstance(Dot(), nn.Module)

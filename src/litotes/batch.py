@@ -324,6 +324,18 @@ def from_labels(
     )
 
 
+def from_classes(anchors: Tensor, y: Tensor) -> SignedBatch:
+    """A batch that brings anchors and their classes and no candidates: a source, as `Proxies`, brings those.
+
+    Args:
+        anchors: [B, D]; y: int64 [B], -1 = no class.
+    """
+    if y.shape != anchors.shape[:1]:
+        raise ValueError(f"from_classes: y must be [{len(anchors)}], got {list(y.shape)}")
+    nothing = torch.zeros(len(anchors), 0, device=anchors.device)
+    return SignedBatch(None, nothing.to(torch.int8), nothing, anchors, anchors[:0], rows={"label": y})
+
+
 def two_views(u: Tensor, v: Tensor) -> SignedBatch:
     """Two views of B items as a 2B x 2B batch [u; v]: the twin is +1, self is 0, all else -1."""
     if u.shape != v.shape:

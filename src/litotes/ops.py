@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from litotes.batch import SignedBatch
 
@@ -54,6 +54,19 @@ def keep_under(
     return ~((scores.float() > line) & reference.isfinite())
 
 
+def yes_no_score(logit_true: Tensor, logit_false: Tensor) -> Tensor:
+    """How far a language model says yes: p(True) / (p(True) + p(False)) = sigmoid(logit_true - logit_false).
+
+    In:   the next-token logits of the two answers, any shapes that broadcast; -inf = the answer cannot be given (one of
+          them can). Log-probabilities do as well: a constant added to both changes nothing. Which tokens stand for
+          the answers (leading space, case) is for the caller to say.
+    Out:  in [0, 1], float32 or the wider dtype of the two, for half-precision logits tie easily.
+    Source: zero-shot reranking in MM-Embed (arXiv:2411.02571), section 3.4.
+    """
+    dtype = torch.promote_types(torch.promote_types(logit_true.dtype, logit_false.dtype), torch.float32)
+    return torch.sigmoid(logit_true.to(dtype) - logit_false.to(dtype))
+
+
 def pair_gaps(batch: SignedBatch) -> tuple[Tensor, Tensor]:
     """All differences positive minus negative: gap [B, P, C], weight [B, P, C]; P = most positives of a row.
 
@@ -88,6 +101,61 @@ def top_negatives(batch: SignedBatch, k: int) -> tuple[Tensor, Tensor]:
     ranked = torch.where(field, scores, -torch.inf).sort(dim=1, descending=True, stable=True)
     k = min(k, scores.shape[1])
     return ranked.indices[:, :k], field.gather(1, ranked.indices[:, :k])
+
+
+def pairwise_kl(x: Tensor, y: Tensor | None = None) -> Tensor:
+    """Kullback-Leibler divergences of all pairs of distributions given as logits: KL(p_i || r_j), in nats.
+
+    In:   x [..., N, C], y [..., M, C] finite logits (None = x); a constant added to a row of logits changes nothing.
+    Out:  [..., N, M], at least float32; >= 0 up to rounding, about 1e-6 of the largest |log r| in float32.
+    Cost: one product; no [N, M, C] tensor.
+    """
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    p = x.to(dtype).log_softmax(dim=-1)
+    r = p if y is None else y.to(dtype).log_softmax(dim=-1)
+    return (p.exp() * p).sum(dim=-1, keepdim=True) - p.exp() @ r.transpose(-1, -2)
+
+
+def whisker_mask(values: Tensor, whisker: float) -> Tensor:
+    """True for values between the whiskers of a box plot: Q1 - r IQR <= v <= Q3 + r IQR, ends included.
+
+    Q1 and Q3 are the values at places floor(M / 4) and floor(3 M / 4) of the M sorted ones.
+
+    Args:
+        values: [M], finite; no gradient passes. whisker: r >= 0; inf = all stay.
+    Raises:
+        ValueError: whisker is negative or NaN.
+    Source: UNPG (arXiv:2203.11593), its noise-negative filter.
+    """
+    if not whisker >= 0:
+        raise ValueError(f"whisker_mask: whisker must be >= 0, got {whisker!r}")
+    if whisker == float("inf") or not len(values):
+        return torch.ones_like(values, dtype=torch.bool)
+    ranked = values.detach().sort().values
+    low, high = ranked[len(values) // 4], ranked[3 * len(values) // 4]
+    reach = whisker * (high - low)
+    return (values.detach() >= low - reach) & (values.detach() <= high + reach)
+
+
+@torch.no_grad()
+def ema_(target: nn.Module, source: nn.Module, momentum: float) -> None:
+    """In place: every parameter of target becomes momentum * itself + (1 - momentum) * source's; buffers are copied.
+
+    Args:
+        target, source: modules with the same parameters and buffers. momentum: share of the old, in [0, 1].
+    Raises:
+        ValueError: momentum is out of range, or the two differ in their names.
+    """
+    if not 0 <= momentum <= 1:
+        raise ValueError(f"ema_: momentum must be in [0, 1], got {momentum!r}")
+    ours, theirs = dict(target.named_parameters()), dict(source.named_parameters())
+    if set(ours) != set(theirs):
+        raise ValueError(f"ema_: the modules differ in {sorted(set(ours) ^ set(theirs))[:3]}")
+    for name, old in ours.items():
+        old.lerp_(theirs[name].detach().to(old), 1 - momentum)
+    here = dict(source.named_buffers())
+    for name, buffer in target.named_buffers():
+        buffer.copy_(here[name])
 
 
 def _formed(batch: SignedBatch) -> Tensor:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
 from litotes.batch import Moment, SignedBatch
-from litotes.ops import unit
+from litotes.ops import pairwise_kl, unit
 from litotes.spelling import spell
 
 
@@ -103,3 +106,120 @@ class NegL2(Scorer):
 
     def extra_repr(self) -> str:
         return f"squared={self.squared}"
+
+
+class ClippedCosine(Cosine):
+    """Cosine with negative values clipped to 0: in [0, 1]. A pair at an obtuse angle gives no gradient."""
+
+    def between(self, x: Tensor, y: Tensor) -> Tensor:
+        return super().between(x, y).clamp(min=0)
+
+
+class PosteriorKL(Scorer):
+    """Minus the divergence of class posteriors, -KL(p || r) with p = softmax(anchor), r = softmax(candidate): <= 0.
+
+    Features are logits over the same classes. Directed: the transpose of a batch compares the other way round.
+
+    Args:
+        detach_target: no gradient through p, so that the candidate alone moves towards or away from it.
+    Source: PFID (arXiv:1907.02642), the divergence of its pairwise term.
+    """
+
+    def __init__(self, detach_target: bool = False):
+        super().__init__()
+        self.detach_target = bool(detach_target)
+
+    def between(self, x: Tensor, y: Tensor) -> Tensor:
+        return -pairwise_kl(x.detach() if self.detach_target else x, y)
+
+    def extra_repr(self) -> str:
+        return f"detach_target={self.detach_target}"
+
+
+class PositiveMargin(Scorer):
+    """Another scorer, its positives made harder by a margin; negatives stay as they are.
+
+        additive    s - margin                        (CosFace)
+        angular     cos(arccos(s) + margin)           (ArcFace; base must be a cosine). Beyond arccos(s) = pi - margin,
+                                                      where this would rise again, s - margin sin(margin)
+
+    Args:
+        base: the scorer. kind: "additive" or "angular".
+        margin: >= 0; in radians and < pi / 2 for "angular".
+    Raises:
+        ValueError: an argument is out of range.
+    Source: CosFace (arXiv:1801.09414), equation 4; ArcFace (arXiv:1801.07698), equation 3, continued as its code does.
+    """
+
+    def __init__(
+        self, base: Scorer | None = None, kind: Literal["additive", "angular"] = "angular", margin: float = 0.5
+    ):
+        super().__init__()
+        if kind not in ("additive", "angular"):
+            raise ValueError(f"PositiveMargin: kind must be 'additive' or 'angular', got {kind!r}")
+        if not 0 <= margin < (math.pi / 2 if kind == "angular" else math.inf):
+            most = "pi / 2" if kind == "angular" else "infinity"
+            raise ValueError(f"PositiveMargin: margin must be in [0, {most}), got {margin!r}")
+        self.base = Cosine() if base is None else base
+        self.kind, self.margin = kind, margin
+
+    def between(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.base.between(x, y)
+
+    def forward(
+        self, batch: SignedBatch, *, now: Moment | None = None, generator: torch.Generator | None = None
+    ) -> SignedBatch:
+        done = 0 if batch.scores is None else batch.scores.shape[1]
+        batch = self.base(batch, now=now, generator=generator)
+        assert batch.scores is not None
+        new = torch.arange(batch.sign.shape[1], device=batch.sign.device) >= done  # a score has its margin only once
+        lower = (batch.sign > 0) & new[None, :] & (batch.scores != -torch.inf)
+        return batch.replace(scores=torch.where(lower, self._harder(batch.scores), batch.scores))
+
+    def _harder(self, s: Tensor) -> Tensor:
+        if self.kind == "additive":
+            return s - self.margin
+        m = self.margin
+        # cos(a + m) by the addition theorem; arccos has no gradient at its ends, and neither has the root
+        sine = (1 - s.square()).clamp(min=1e-12).sqrt()
+        return torch.where(s > -math.cos(m), s * math.cos(m) - sine * math.sin(m), s - m * math.sin(m))
+
+    def extra_repr(self) -> str:
+        return f"kind={self.kind}, margin={self.margin}"
+
+
+class NormAsymmetric(Scorer):
+    """Cosine where the anchor's norm is at most `max_ratio` times the candidate's, else -1: a directed similarity.
+
+    After training with `NormRatio` an original has a larger norm than an edited copy of it; so a copy finds its
+    original, and the original does not find the copy. The gate has no gradient.
+
+    Args:
+        max_ratio: largest norm(anchor) / norm(candidate), > 0; inf = plain cosine.
+    Raises:
+        ValueError: max_ratio is not > 0.
+    Source: ASL (arXiv:2205.12358), section 4.
+    """
+
+    def __init__(self, max_ratio: float = 1.0):
+        super().__init__()
+        if not max_ratio > 0:
+            raise ValueError(f"NormAsymmetric: max_ratio must be > 0, got {max_ratio!r}")
+        self.max_ratio = max_ratio
+
+    def between(self, x: Tensor, y: Tensor) -> Tensor:
+        return directed_similarity(x, y, self.max_ratio)
+
+    def extra_repr(self) -> str:
+        return f"max_ratio={self.max_ratio}"
+
+
+def directed_similarity(x: Tensor, y: Tensor, max_ratio: float = 1.0) -> Tensor:
+    """cos(x_i, y_j) where |x_i| <= max_ratio |y_j|, else -1: [..., n, D], [..., m, D] -> [..., n, m].
+
+    Source: ASL (arXiv:2205.12358), section 4.
+    """
+    cosine = unit(x) @ unit(y).transpose(-1, -2)
+    ours, theirs = x.detach().norm(dim=-1)[..., :, None], y.detach().norm(dim=-1)[..., None, :]
+    keep = ours <= max_ratio * theirs if math.isfinite(max_ratio) else torch.ones_like(cosine, dtype=torch.bool)
+    return torch.where(keep, cosine, -1.0)

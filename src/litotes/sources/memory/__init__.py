@@ -1,0 +1,1 @@
+"""Sources that remember: features of earlier steps as further candidates."""
