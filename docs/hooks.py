@@ -15,8 +15,10 @@ STAGES = {
     "source": "Sources: where negatives come from",
     "vetter": "Vetters: which to believe",
     "scorer": "Scorers: how alike two things are",
+    "memory": "Memories: what is kept from step to step",
     "batcher": "Batchers: what meets what, and when",
     "objective": "Objectives: how the model is pushed",
+    "weigher": "Weighers: which anchors count, and how much",
     "temperature": "Temperatures: how sharp the scores are",
     "trainer": "Trainers: whole recipes of several phases",
 }

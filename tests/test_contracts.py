@@ -28,7 +28,8 @@ def test_a_part_is_frozen_at_disk_scale_and_a_module_at_tensor_scale(one):
     part = parse(one.spelling)
     if one.scale == "disk":
         assert dataclasses.is_dataclass(part) and type(part).__dataclass_params__.frozen
-        assert callable(getattr(part, "prepare" if one.stage == "source" else "__call__", None))
+        used = {"source": "prepare", "batcher": "over", "trainer": "train"}.get(one.stage, "__call__")
+        assert callable(getattr(part, used, None))
         assert parse(str(part)) == part
     else:
         from torch import nn

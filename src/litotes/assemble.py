@@ -103,6 +103,17 @@ class Lookup:
         """int64 code per candidate id (a sequence of strings, or Arrow), -1 for an id that is not there."""
         return _find(ids, self.candidates, self.candidate_code)
 
+    def scores(self, anchor: np.ndarray, candidate: np.ndarray) -> np.ndarray:
+        """Scores of aligned pairs of codes, int64 [P] each: float32 [P], NaN where evidence has none."""
+        width = max(int(self.candidate.max(initial=-1)) + 1, 1)
+        keys = np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets)) * width + self.candidate
+        wanted = np.where((anchor >= 0) & (candidate >= 0) & (candidate < width), anchor * width + candidate, -1)
+        place = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
+        made = np.full(len(wanted), np.nan, np.float32)
+        hit = keys[place] == wanted if len(keys) else np.zeros(len(wanted), bool)
+        made[hit] = self.score[place[hit]]
+        return made
+
 
 def assemble(
     anchor_ids: Sequence[str] | np.ndarray,

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from litotes.spelling import Spelled
 from litotes.spelling import parse as read
 
-Stage = Literal["source", "vetter", "scorer", "batcher", "objective", "temperature", "trainer"]
+Stage = Literal["source", "vetter", "scorer", "memory", "batcher", "objective", "weigher", "temperature", "trainer"]
 Scale = Literal["disk", "tensor"]
 
 
@@ -51,12 +51,14 @@ class Entry:
         if self.stage == "batcher":
             return "recipe key train.batcher, `train_retriever(batcher=)`, any batch_sampler= of torch"
         if self.stage == "trainer":
-            return "recipe key train.trainer, `litotes train --trainer`, Python"
+            return "key trainer of a recipe's arm, `litotes train --trainer`, Python"
         if self.scale == "disk":
             key = {"source": "mine.sources", "vetter": "vet.vetters"}[self.stage]
             return (
                 f"recipe key {key}, `litotes {'mine --source' if self.stage == 'source' else 'vet --vetter'}`, Python"
             )
+        if self.stage == "weigher":
+            return "`Reweighted`"
         return "recipe key train.objective, `Chain`, a sentence-transformers loss (litotes.integrations)"
 
 
@@ -72,7 +74,25 @@ MARGIN_MSE = (
 SUPCON = "Supervised Contrastive Learning (arXiv:2004.11362)"
 FACENET = "FaceNet: A Unified Embedding for Face Recognition and Clustering (arXiv:1503.03832)"
 MINHASH = "On the resemblance and containment of documents (doi:10.1109/SEQUEN.1997.666900)"
+MOCO = "Momentum Contrast for Unsupervised Visual Representation Learning (arXiv:1911.05722)"
+NORMFACE = "NormFace: L2 Hypersphere Embedding for Face Verification (arXiv:1704.06369)"
+ARCFACE = "ArcFace: Additive Angular Margin Loss for Deep Face Recognition (arXiv:1801.07698)"
+COSFACE = "CosFace: Large Margin Cosine Loss for Deep Face Recognition (arXiv:1801.09414)"
+PFID = "Primate Face Identification in the Wild (arXiv:1907.02642)"
+ASL = "A Benchmark and Asymmetrical-Similarity Learning for Practical Image Copy Detection (arXiv:2205.12358)"
 RATIO_OF_VIEWS = "Learning Transferable Visual Models From Natural Language Supervision (arXiv:2103.00020)"
+
+RANKNET = "Learning to Rank using Gradient Descent (doi:10.1145/1102351.1102363)"
+DRHARD = "Optimizing Dense Retrieval Model Training with Hard Negatives (arXiv:2104.08051)"
+PEG = "Towards Robust Text Retrieval with Progressive Learning (arXiv:2311.11691)"
+NGAME = "NGAME: Negative Mining-aware Mini-batching for Extreme Classification (arXiv:2207.04452)"
+TAS_BALANCED = "Efficiently Teaching an Effective Dense Retriever with Balanced Topic Aware Sampling (arXiv:2104.06967)"
+
+NV_EMBED = "NV-Embed: Improved Techniques for Training LLMs as Generalist Embedding Models (arXiv:2405.17428)"
+EVENTS = "Event-driven Real-time Retrieval in Web Search (arXiv:2312.00372)"
+
+MM_EMBED = "MM-Embed: Universal Multimodal Retrieval with Multimodal LLMs (arXiv:2411.02571)"
+SKILLS = "Design of Negative Sampling Strategies for Distantly Supervised Skill Extraction (arXiv:2209.05987)"
 
 ENTRIES: tuple[Entry, ...] = (
     # -- disk scale: sources
@@ -95,6 +115,33 @@ ENTRIES: tuple[Entry, ...] = (
         "disk",
         "several sources with shares of one depth",
         example="mixture(parts=[bm25(), dense()], shares=[0.5, 0.5])",
+    ),
+    Entry(
+        "stale",
+        "litotes.sources.structured.stale:StaleNegatives",
+        "source",
+        "disk",
+        "documents on the query's topic that are about another event or another time",
+        (EVENTS,),
+        ("event-retrieval", "event-retrieval-stale"),
+    ),
+    Entry(
+        "attribute_aware",
+        "litotes.sources.mined.attribute:AttributeAwareNegatives",
+        "source",
+        "disk",
+        "documents of the wrong kind that outrank the answer, and of the right kind with the wrong content",
+        (MM_EMBED,),
+        ("mm-embed",),
+    ),
+    Entry(
+        "taxonomy",
+        "litotes.sources.structured.taxonomy:TaxonomyNegatives",
+        "source",
+        "disk",
+        "texts of labels that are near in a taxonomy, in spelling or in meaning",
+        (SKILLS,),
+        ("skill-negatives",),
     ),
     # -- disk scale: vetters
     Entry(
@@ -169,7 +216,35 @@ ENTRIES: tuple[Entry, ...] = (
         "margins as sentence-transformers and NeMo compute them",
         example="peer_line(rule=sum, margin=0.05)",
     ),
+    # -- disk scale: batchers
+    Entry(
+        "ngame",
+        "litotes.batching.ngame:Ngame",
+        "batcher",
+        "disk",
+        "near points meet, in clusters that grow as training goes on",
+        (NGAME,),
+        ("ngame",),
+    ),
+    Entry(
+        "tas_balanced",
+        "litotes.batching.tas:TasBalanced",
+        "batcher",
+        "disk",
+        "queries of one topic meet, with pairs drawn evenly over a teacher's gaps",
+        (TAS_BALANCED,),
+        ("tas-balanced",),
+    ),
     # -- tensor scale: sources, vetters, scorers
+    Entry(
+        "guide_scores",
+        "litotes.sources.guide_scores:GuideScores",
+        "source",
+        "tensor",
+        "a guide's scores of every pair of the batch, as a teacher",
+        (TAS_BALANCED,),
+        ("tas-balanced",),
+    ),
     Entry(
         "same_side",
         "litotes.sources.same_side:SameSide",
@@ -187,9 +262,79 @@ ENTRIES: tuple[Entry, ...] = (
         (GIST,),
         ("gist",),
     ),
+    Entry(
+        "teacher_target",
+        "litotes.sources.soft.teacher_target:TeacherTarget",
+        "source",
+        "tensor",
+        "a teacher's scores as a distribution over candidates, to learn",
+        ("Distilling the Knowledge in a Neural Network (arXiv:1503.02531)",),
+    ),
     Entry("cosine", "litotes.scoring:Cosine", "scorer", "tensor", "cosine of the angle"),
     Entry("dot", "litotes.scoring:Dot", "scorer", "tensor", "inner product"),
     Entry("neg_l2", "litotes.scoring:NegL2", "scorer", "tensor", "minus the (squared) Euclidean distance"),
+    Entry(
+        "clipped_cosine", "litotes.scoring:ClippedCosine", "scorer", "tensor", "cosine, negative values clipped to 0"
+    ),
+    Entry(
+        "posterior_kl",
+        "litotes.scoring:PosteriorKL",
+        "scorer",
+        "tensor",
+        "minus the divergence of class posteriors",
+        (PFID,),
+    ),
+    Entry(
+        "positive_margin",
+        "litotes.scoring:PositiveMargin",
+        "scorer",
+        "tensor",
+        "another scorer, its positives harder by a margin",
+        (ARCFACE, COSFACE),
+    ),
+    Entry(
+        "norm_asymmetric",
+        "litotes.scoring:NormAsymmetric",
+        "scorer",
+        "tensor",
+        "cosine, only towards candidates of a larger norm",
+        (ASL,),
+    ),
+    Entry(
+        "from_queue",
+        "litotes.sources.memory.queue:FromQueue",
+        "source",
+        "tensor",
+        "features of earlier steps as negatives of every row",
+        (MOCO,),
+        example="from_queue(queue=feature_queue(size=4096, dim=128))",
+    ),
+    Entry(
+        "feature_queue",
+        "litotes.sources.memory.queue:FeatureQueue",
+        "memory",
+        "tensor",
+        "the last features that were pushed",
+        (MOCO,),
+        example="feature_queue(size=4096, dim=128)",
+    ),
+    Entry(
+        "cross_rank",
+        "litotes.sources.cross_rank:CrossRank",
+        "source",
+        "tensor",
+        "candidates of all processes, with their gradients",
+        (RATIO_OF_VIEWS,),
+    ),
+    Entry(
+        "proxies",
+        "litotes.sources.proxies:Proxies",
+        "source",
+        "tensor",
+        "a trained vector per class as candidates",
+        (NORMFACE,),
+        example="proxies(num_classes=100, dim=64)",
+    ),
     # -- tensor scale: objectives
     Entry(
         "chain",
@@ -232,6 +377,58 @@ ENTRIES: tuple[Entry, ...] = (
         (MARGIN_MSE,),
     ),
     Entry(
+        "pairwise_logistic",
+        "litotes.objectives.pairwise.logistic:PairwiseLogistic",
+        "objective",
+        "tensor",
+        "RankNet: the logistic loss of every positive above every negative",
+        (RANKNET,),
+    ),
+    Entry(
+        "adore",
+        "litotes.objectives.listwise.adore:Adore",
+        "objective",
+        "tensor",
+        "pairs of a ranked list, each as hard as a swap would move the metric",
+        (DRHARD,),
+        ("star-adore",),
+    ),
+    Entry(
+        "star",
+        "litotes.training.chains:Star",
+        "objective",
+        "tensor",
+        "hard negatives of the whole batch beside random ones, by inner product",
+        (DRHARD,),
+        ("star-adore",),
+    ),
+    Entry(
+        "progressive_infonce",
+        "litotes.objectives.contrastive.progressive:ProgressiveInfoNCE",
+        "objective",
+        "tensor",
+        "InfoNCE that counts easy anchors more at first, difficult ones later",
+        (PEG,),
+        ("peg",),
+    ),
+    Entry(
+        "reweighted",
+        "litotes.objectives.reweighted:Reweighted",
+        "objective",
+        "tensor",
+        "an objective whose anchors are weighed anew in every step",
+        example="reweighted(objective=infonce(), weigher=by_difficulty())",
+    ),
+    Entry(
+        "by_difficulty",
+        "litotes.objectives.contrastive.progressive:ByDifficulty",
+        "weigher",
+        "tensor",
+        "anchors count by how difficult their negatives are, as training goes on",
+        (PEG,),
+        ("peg",),
+    ),
+    Entry(
         "symmetric",
         "litotes.objectives.combine:Symmetric",
         "objective",
@@ -257,6 +454,15 @@ ENTRIES: tuple[Entry, ...] = (
         example="only(part=own, objective=infonce())",
     ),
     Entry(
+        "event_loss",
+        "litotes.training.retriever.event:EventLoss",
+        "objective",
+        "tensor",
+        "queries in the light of events, events, and both together, each by InfoNCE",
+        (EVENTS,),
+        ("event-retrieval", "event-retrieval-stale"),
+    ),
+    Entry(
         "cached",
         "litotes.objectives.cached:Cached",
         "objective",
@@ -280,6 +486,24 @@ ENTRIES: tuple[Entry, ...] = (
         "tensor",
         "a temperature that follows training",
         example="scheduled_temperature(start=0.1, end=0.02)",
+    ),
+    Entry(
+        "dynamic_negatives",
+        "litotes.training.retriever.adore:DynamicNegatives",
+        "trainer",
+        "disk",
+        "trains the query side against what it ranks highest now, over frozen documents",
+        (DRHARD,),
+        ("star-adore",),
+    ),
+    Entry(
+        "two_stage",
+        "litotes.training.two_stage:TwoStage",
+        "trainer",
+        "disk",
+        "two stages that differ in data, negatives and learning rate",
+        (NV_EMBED, EVENTS),
+        ("nv-embed",),
     ),
 )
 

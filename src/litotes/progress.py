@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
+
+_silent: ContextVar[bool] = ContextVar("litotes_silent", default=False)
 
 
 def progress(iterable: Iterable | None = None, *, total: int | None = None, what: str, unit: str = "rows") -> Any:
@@ -21,7 +25,7 @@ def progress(iterable: Iterable | None = None, *, total: int | None = None, what
 
     from tqdm import tqdm
 
-    quiet = os.environ.get("LITOTES_QUIET", "") not in ("", "0")
+    quiet = _silent.get() or os.environ.get("LITOTES_QUIET", "") not in ("", "0")
     terminal = sys.stderr.isatty()
     return tqdm(
         iterable,
@@ -33,3 +37,13 @@ def progress(iterable: Iterable | None = None, *, total: int | None = None, what
         leave=True,
         dynamic_ncols=terminal,
     )
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """No bars of this thread inside: what is done here is a part of something that has one."""
+    before = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(before)

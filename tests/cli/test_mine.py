@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -31,8 +32,12 @@ def test_the_counts_are_those_of_the_evidence_and_json_is_all_that_stands_on_std
     assert (said["anchors"], said["rows"], said["positives"]) == (10, summary.rows, 10)
     assert said["believed_negatives"] == summary.believed and said["doubted_by"] == summary.parts
     assert said["anchors_that_got_less_from"] == {"dense": 10}  # deeper than the corpus: works, and is counted
+    [(source, search)] = said["search"].items()
+    assert source.startswith("dense(depth=100") and (search["queries"], search["precision"]) == (10, "float32")
     again = litotes("mine", world, "--model", model, "--out", "e", "--json").json()
-    assert again["resumed"] == 10 and again["doubted_by"] == said["doubted_by"]
+    assert again["resumed"] == 10 and again["doubted_by"] == said["doubted_by"] and again["search"] == {}
+    told = litotes("mine", world, "--model", model, "--out", "f").out
+    assert re.search(r"search dense\(.*\)  10 queries certified, 10 at once, 0 at finer precision; .* survivors", told)
 
 
 def test_counts_stand_aligned_before_their_names(litotes, world):

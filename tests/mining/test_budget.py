@@ -9,13 +9,20 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from litotes.mining.budget import LEAST, Budget, depth_of, standing_bytes
+from litotes.data.collection import Collection, judgements_table
+from litotes.memory import held_bytes, spell_bytes
+from litotes.mining import mine
+from litotes.mining.budget import LEAST, Budget, budget_of, depth_of, indices_bytes, standing_bytes, warm_up
+from litotes.search.approximate import choose, index_bytes
+from litotes.search.space import Space
 from litotes.sources.mined.bm25 import Bm25
 from litotes.sources.mined.dense import Mined
 from litotes.sources.mixture import Mixture
@@ -109,6 +116,8 @@ budgets = st.builds(
     standing=sizes,
     depth=st.integers(1, 2000),
     dimensions=st.sampled_from([0, 32, 768]),
+    documents=st.integers(0, 10**7),
+    index=sizes | st.just(0),
 )
 
 
@@ -134,16 +143,43 @@ def test_more_at_a_time_needs_more(budget, one, other):
 def test_what_sources_and_texts_take():
     mixture = Mixture([Mined(5, skip=2), Bm25(6), Random(7)], [0.5, 0.3, 0.2], 4)
     assert depth_of([Mined(10, skip=3), mixture]) == 13 + 7 + 6 + 7
+    approximate = Mixture([Mined(5, search="ivf"), Random(7)], [0.5, 0.5], 4)
+    whole = indices_bytes([Mined(5, search="hnsw"), approximate, Mined(5), Bm25(5)], 10**6, 384)
+    assert whole == index_bytes("hnsw", 10**6, 384) + index_bytes("ivf", 10**6, 384)
+    assert indices_bytes([Mined(5), Bm25(5)], 10**6, 384) == 0
+    of_auto = indices_bytes([Mined(5, search="auto")], 10**6, 384)
+    assert of_auto == index_bytes(choose(10**6, 384), 10**6, 384)
     assert standing_bytes(10, 20) < standing_bytes(10, 20, lexical=100)
 
 
+@given(budgets, st.integers(1, 3000))
+def test_an_index_adds_itself_and_what_searching_it_takes(budget, anchors):
+    bare = replace(budget, index=0)
+    if not budget.dimensions:
+        return
+    more = replace(budget, index=budget.index + 10**11)  # more than encoding ever takes
+    assert more.need(anchors) - bare.need(anchors) >= 10**11 + budget.index - budget.encoding
+    with pytest.raises(MemoryError, match=r"needs .* at least, 1\d\d\.\d\d GB of it for approximate indices; give"):
+        more.anchors(anchors)
+
+
+def test_a_run_with_an_index_is_refused_where_the_same_run_without_one_is_not(tmp_path):
+    documents = 120_000
+    ids = [f"d{i}" for i in range(documents)]
+    tables = pa.table({"id": ["q"], "text": ["what"]}), pa.table({"id": ids, "text": ids})
+    collection = Collection("many", *tables, {"train": judgements_table(["q"], ["d0"], [1.0])})
+    space = Space(np.ones((1, 8), np.float32), np.ones((documents, 8), np.float32), "dot", "many", "m")
+    warm_up(None, 8)
+    index = indices_bytes([Mined(3, search="hnsw")], documents, 8)
+    budget = {"total": sys.maxsize, "held": held_bytes()}
+    enough = budget_of(collection, [Mined(3)], None, 8, **budget).need(1) + index // 2
+    with pytest.raises(MemoryError, match=f"{spell_bytes(index)} of it for approximate indices; give .* or more"):
+        mine(collection, space=space, sources=[Mined(3, search="hnsw")], out=tmp_path / "out", memory=enough)
+    assert not list(tmp_path.iterdir())
+    assert mine(collection, space=space, sources=[Mined(3)], out=tmp_path / "out", memory=enough).anchors == 1
+
+
 def test_a_refusal_comes_before_anything_is_written(tmp_path):
-    import pyarrow as pa
-
-    from litotes.data.collection import Collection, judgements_table
-    from litotes.mining import mine
-    from litotes.search.space import Space
-
     tables = pa.table({"id": ["q"], "text": ["what"]}), pa.table({"id": ["a", "b"], "text": ["a", "b"]})
     collection = Collection("two", *tables, {"train": judgements_table(["q"], ["a"], [1.0])})
     space = Space(np.ones((1, 2), np.float32), np.ones((2, 2), np.float32), "dot", "two", "2")

@@ -14,7 +14,7 @@ import pytest
 SERVER = """
 import json, os, signal, sys, time
 import pyarrow.parquet, torch, sentence_transformers, litotes.cli.app, litotes.mining, litotes.data.encoder
-from litotes.data.inference import Inference
+import litotes.data.inference
 
 def run(arguments, renames):
     done, rename = 0, os.replace
@@ -53,6 +53,7 @@ for line in sys.stdin:
         ended, status = os.waitpid(child, os.WNOHANG)
     print(json.dumps([time.monotonic() - start, os.WIFSIGNALED(status)]), flush=True)
 """
+pytestmark = pytest.mark.xdist_group("killed")  # with --dist loadgroup one process starts the server, once
 WORDS, PAIRS = 300, 4500  # two shards of texts a side, three parts of evidence
 
 

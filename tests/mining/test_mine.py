@@ -16,6 +16,7 @@ from litotes.data.encoder import Encoder
 from litotes.errors import BadInput
 from litotes.evidence import Evidence, check, check_keys, make, order, scorer_of
 from litotes.mining import explain, mine, vet
+from litotes.search.approximate import ApproximateIndex
 from litotes.search.bm25 import Bm25Index
 from litotes.search.space import Space
 from litotes.sources.mined.bm25 import Bm25
@@ -81,6 +82,12 @@ def test_what_is_written_is_the_definition(world, depth, block):
     assert made.evidence.equals(order(made.evidence)) and scorer_of(made.evidence)["checksum"] == "abc"
 
 
+def the_same(one, other):
+    """Whether two runs wrote the same, whatever each of them did for it."""
+    of_the_run = {"evidence": 0, "seconds": {}, "memory": {}, "resumed": 0, "searches": {}}
+    return replace(one, **of_the_run) == replace(other, **of_the_run)
+
+
 mixed = Mixture([Mined(5), Bm25(5), Random(5)], [0.5, 0.3, 0.2], 4)
 
 
@@ -94,7 +101,7 @@ def test_blocks_leave_no_trace_and_all_rows_have_the_score_of_one_scorer(world, 
     vetters = [RelativeMargin(0.1), SameText()]
     whole, cut = (mine(collection, space=space, sources=sources, vetters=vetters, block=b) for b in (100, block))
     assert whole.evidence.equals(cut.evidence)
-    assert replace(whole, evidence=0, seconds={}, memory={}) == replace(cut, evidence=0, seconds={}, memory={})
+    assert the_same(whole, cut)
     rows = collection.query_rows(whole.evidence["anchor"]), collection.document_rows(whole.evidence["candidate"])
     assert whole.evidence["score"].to_pylist() == space.pairs(*rows).tolist()
 
@@ -187,9 +194,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path, blocks, name):
     else:
         assert out.read_bytes() == (tmp_path / "whole-file.parquet").read_bytes()
         assert sorted(f.name for f in tmp_path.iterdir()) == ["file.parquet", "whole-file.parquet"]
-    assert replace(again, evidence=0, seconds={}, memory={}, resumed=0) == replace(
-        whole, evidence=0, seconds={}, memory={}
-    )
+    assert the_same(again, whole)
     assert again.evidence.read().equals(run(None).evidence)
 
 
@@ -211,9 +216,7 @@ def test_a_finished_run_is_returned_without_work(tmp_path, name):
     first = run(tmp_path / name)
     again = run(tmp_path / name, sources=(Mined(6), Fails(Random(3), 0)))
     assert again.resumed == again.anchors == 50 and again.evidence.read().equals(first.evidence.read())
-    assert replace(again, evidence=0, seconds={}, memory={}, resumed=0, short={}) == replace(
-        first, evidence=0, seconds={}, memory={}, short={}
-    )
+    assert the_same(replace(again, short={}), replace(first, short={})) and again.searches == {}
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +280,7 @@ def test_vectors_alone_are_a_space():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"block": 0}, "mine: block must be >= 1, got 0"),
+        ({"block": 0}, "mine: block must be a whole number >= 1, got 0"),
         ({"query_vectors": SPACE.queries}, "belong together"),
         ({"space": SPACE, "query_vectors": SPACE.queries, "corpus_vectors": SPACE.corpus}, "not several"),
         (
@@ -390,6 +393,46 @@ def test_a_model_encodes_once_and_is_named(tmp_path):
 def test_without_sources_only_what_people_judged_is_written():
     made = mine(COLLECTION, space=SPACE, sources=(), vetters=VETTERS)
     assert made.candidates == 0 and made.rows == len(COLLECTION.qrels["train"]) == made.positives + made.judged
+
+
+def test_the_run_says_how_its_searches_were_proved(tmp_path):
+    sources = (Mined(6), Mined(3, skip=2), Mixture([Mined(4), Random(3)], [0.5, 0.5], 4), Random(3))
+    made = run(tmp_path / "out", sources=sources)
+    assert list(made.searches) == [str(Mined(6)), str(Mined(3, skip=2)), str(Mined(4))]
+    for report in made.searches.values():
+        assert report.queries == 50 and 0 <= report.at_once <= 50 and report.survivors_max >= report.survivors_mean > 0
+    assert run(None, sources=[Random(3)]).searches == {}
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_an_index_is_kept_in_our_own_folders_only(tmp_path, cache, monkeypatch):
+    pytest.importorskip("faiss")
+    given, ours = tmp_path / "given", tmp_path / "cache"
+    given.mkdir()
+    for name, vectors in (("q", SPACE.queries), ("d", SPACE.corpus)):
+        np.save(given / f"{name}.npy", vectors)
+    mapped = {
+        f"{side}_vectors": np.load(given / f"{name}.npy", mmap_mode="r")
+        for side, name in (("query", "q"), ("corpus", "d"))
+    }
+    asked = {"space": None, "sources": (Mined(6, search="hnsw"), Fails(Random(3), 2)), "cache": ours if cache else None}
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "out", **mapped, **asked)
+    indices = list(tmp_path.rglob("*.faiss"))
+    assert [index.parent for index in indices] == [ours if cache else tmp_path / "out.mining"]
+    monkeypatch.setattr(ApproximateIndex, "_built", None)  # what goes on does not build it again
+    made = run(tmp_path / "out", **mapped, **asked | {"sources": (Mined(6, search="hnsw"), Random(3))})
+    assert made.resumed == 26 and [index.exists() for index in indices] == [cache]
+    assert sorted(file.name for file in given.iterdir()) == ["d.npy", "q.npy"]
+    assert not (tmp_path / "out.mining").exists() and not list((tmp_path / "out").rglob("*.faiss"))
+
+
+def test_without_a_place_of_ours_no_index_is_kept(tmp_path):
+    pytest.importorskip("faiss")
+    np.save(tmp_path / "d.npy", SPACE.corpus)
+    corpus = np.load(tmp_path / "d.npy", mmap_mode="r")
+    run(None, space=replace(SPACE, corpus=corpus), sources=[Mined(6, search="hnsw")])
+    assert [file.name for file in tmp_path.iterdir()] == ["d.npy"]
 
 
 def test_a_folder_to_which_other_anchors_were_added_is_not_gone_on_with(tmp_path):

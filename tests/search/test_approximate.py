@@ -59,7 +59,7 @@ def test_what_is_found_is_scored_by_the_definition_in_order_and_allowed_and_neve
     rows = rng.integers(0, len(QUERIES), rng.integers(1, 4))
     mask, k = masks(seed, len(rows)), rng.choice([1, 7, 200], len(rows))
     ids, scores, exact = index.search(QUERIES[rows], k, mask)
-    kept = mask.kept(slice(0, len(rows)), slice(0, SIZE))
+    kept = mask.keeps(*(part.ravel() for part in np.indices((len(rows), SIZE)))).reshape(-1, SIZE)
     assert ids.shape == scores.shape == (len(rows), k.max()) and 0 <= exact <= len(rows)
     for i, row in enumerate(rows):
         found = ids[i][ids[i] >= 0]
@@ -122,22 +122,24 @@ def test_more_effort_finds_no_less():
 
 
 def test_a_kept_index_is_taken_again_only_for_the_same_vectors(tmp_path, monkeypatch):
-    file = tmp_path / "corpus.faiss"
-    first = ApproximateIndex.build(CORPUS, kind="hnsw", file=file)
+    first = ApproximateIndex.build(CORPUS, kind="hnsw", folder=tmp_path)
     built = []
     monkeypatch.setattr(ApproximateIndex, "_built", lambda self, *rest: built.append(rest) or first.index)
-    again = ApproximateIndex.build(CORPUS, kind="hnsw", file=file)
+    again = ApproximateIndex.build(CORPUS, kind="hnsw", folder=tmp_path)
     assert not built and again.top_k(QUERIES, 10)[0].tobytes() == first.top_k(QUERIES, 10)[0].tobytes()
     other = CORPUS.copy()
     other[5, 0] += 1
-    ApproximateIndex.build(other, kind="hnsw", file=file)
-    ApproximateIndex.build(CORPUS, kind="hnsw", file=file)
-    ApproximateIndex.build(CORPUS, kind="hnsw", file=file, seed=1)
-    ApproximateIndex.build(CORPUS, "dot", kind="hnsw", file=file)
+    ApproximateIndex.build(other, kind="hnsw", folder=tmp_path)
+    ApproximateIndex.build(CORPUS, kind="hnsw", folder=tmp_path)
+    ApproximateIndex.build(CORPUS, kind="hnsw", folder=tmp_path, seed=1)
+    ApproximateIndex.build(CORPUS, "dot", kind="hnsw", folder=tmp_path)
+    assert len(built) == 3 and len(list(tmp_path.iterdir())) == 4  # side by side: none takes the place of another
+    ApproximateIndex.build(other, kind="hnsw", folder=tmp_path)
+    assert len(built) == 3
+    for file in tmp_path.iterdir():
+        file.unlink()
+    ApproximateIndex.build(CORPUS, kind="hnsw", folder=tmp_path)
     assert len(built) == 4
-    (tmp_path / "corpus.faiss.json").unlink()  # killed between the two files
-    ApproximateIndex.build(CORPUS, "dot", kind="hnsw", file=file)
-    assert len(built) == 5
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "ivf", "ivfpq"])
@@ -173,7 +175,7 @@ def test_the_kind_is_chosen_by_size_and_memory():
     for kind in ("hnsw", "ivf", "ivfpq"):
         assert choose(10**6, 384, sizes[kind]) == kind
     assert choose(10**6, 384, "2GB") == "hnsw" and choose(10**6, 384) in ("hnsw", "ivf", "ivfpq")
-    with pytest.raises(ValueError, match=r"choose: memory must be >= .* for an index of 1000000 documents, got 1000"):
+    with pytest.raises(ValueError, match=r"choose: memory must be >= .* for an index of 1000000 documents, got 1 MB"):
         choose(10**6, 384, 1000)
 
 
@@ -181,8 +183,8 @@ def test_the_kind_is_chosen_by_size_and_memory():
 @pytest.mark.parametrize("kind", ["hnsw", "ivf", "ivfpq"])
 def test_an_index_takes_about_the_memory_that_was_said(kind, tmp_path):
     corpus = np.random.default_rng(0).standard_normal((60_000, 64)).astype(np.float32)
-    ApproximateIndex.build(corpus, kind=kind, file=tmp_path / "index")
-    size = (tmp_path / "index").stat().st_size + 8 * len(corpus)
+    ApproximateIndex.build(corpus, kind=kind, folder=tmp_path)
+    size = next(tmp_path.iterdir()).stat().st_size + 8 * len(corpus)
     training = 0 if kind == "hnsw" else corpus.nbytes  # of so few documents all are drawn
     assert size <= index_bytes(kind, *corpus.shape) <= 1.7 * size + training
 

@@ -83,7 +83,8 @@ def test_what_a_mask_hides_gives_way_to_the_next_and_each_query_has_its_own_k(co
         drawn_mask(rng, len(queries), len(corpus)),
         rng.integers(0, 6, len(queries)),
     )
-    whole, kept = index.top_k(queries, len(corpus))[0], mask.kept(slice(0, len(queries)), slice(0, len(corpus)))
+    whole, shape = index.top_k(queries, len(corpus))[0], (len(queries), len(corpus))
+    kept = mask.keeps(*(part.ravel() for part in np.indices(shape))).reshape(shape)
     ids, scores = index.top_k(queries, k, mask)
     assert ids.shape == scores.shape == (len(queries), k.max())
     for query, row in enumerate(whole.tolist()):

@@ -14,6 +14,7 @@ from litotes.errors import BadInput
 from litotes.search.definition import SIMILARITIES, defined, norms
 from litotes.search.exact import _full_products, scratch_bytes, top_k
 from litotes.search.mask import Mask
+from litotes.search.sharded import ShardedSpace
 
 PATHS = [(engine, precision) for engine in ("compiled", "torch") for precision in ("bfloat16", "float32")]
 similarities, paths = st.sampled_from(SIMILARITIES), st.sampled_from(PATHS)
@@ -262,7 +263,7 @@ def test_the_engine_chosen_does_not_show_in_the_answer(monkeypatch):
     queries, corpus = adversarial("ordinary")
     reports = []
     small = top_k(queries, corpus, 9, report=reports.append)
-    monkeypatch.setattr("litotes.search.exact._WORTH_COMPILING", 0)
+    monkeypatch.setattr("litotes.search.exact.WORTH_COMPILING", 0)
     assert same(top_k(queries, corpus, 9, report=reports.append), small)
     assert [one.engine for one in reports] == ["torch", "compiled"]
 
@@ -292,6 +293,29 @@ def test_few_allowed_pairs_are_scored_without_a_scan():
     reports = []
     found = top_k(queries, corpus, 4, mask=mask, report=reports.append)
     assert same(found, exhaustive(queries, corpus, 4, "cosine", mask)) and reports[0].engine == "definition"
+
+
+@pytest.mark.parametrize("pairs", [1, 7, 1 << 20])
+@given(data=st.data())
+def test_lists_of_any_length_are_scored_in_parts(pairs, data):
+    queries, corpus = adversarial("many exact ties")
+    lengths = data.draw(st.lists(st.integers(0, 30), min_size=len(queries), max_size=len(queries)))
+    items = [np.sort(np.random.default_rng(i).permutation(len(corpus))[:n]) for i, n in enumerate(lengths)]
+    allow = np.cumsum([0, *lengths]), np.concatenate([*items, np.zeros(0, int)])
+    mask = Mask.of(len(queries), len(corpus), allow=allow, allowed=np.arange(len(corpus)) % 3 > 0)
+    each, reports = np.arange(len(queries)) % 5, []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("litotes.search.exact._PAIRS", pairs)
+        patched.setattr("litotes.search.exact._FEW_ALLOWED", 0)
+        found = top_k(queries, corpus, each, mask=mask, report=reports.append)
+    assert same(found, exhaustive(queries, corpus, each, "cosine", mask)) and reports[0].engine == "definition"
+
+
+def test_rows_that_ids_cannot_number_are_refused():
+    many = np.broadcast_to(np.zeros((1, 1), np.float32), (2**31, 1))
+    for search in (lambda: top_k(many[:1], many, 1), lambda: ShardedSpace(many[:1], [many, many[:5]], checked=True)):
+        with pytest.raises(ValueError, match=r"must have fewer than 2\^31 rows, which ids can number, got 2,147,483,6"):
+            search()
 
 
 def test_given_norms_are_those_that_are_computed():

@@ -105,6 +105,18 @@ def test_pairs_norms_and_rows_are_those_of_the_whole(similarity, tmp_path):
     ).all()
 
 
+def test_other_documents_and_another_folder(tmp_path):
+    noise = np.random.default_rng(0).standard_normal((60, 4)).astype(np.float32)
+    space = ShardedSpace(noise[:5], [noise[:20], noise[20:]], "l2", "noise", "abc")
+    made = space.kept_in(tmp_path)
+    assert (made.folder, space.folder, made.checksum) == (tmp_path, None, "abc") and made.shards is space.shards
+    rows = np.arange(5)
+    for one, wanted in zip(
+        space.over(noise[7:]).top_k(rows, 3), Space(noise[:5], noise[7:], "l2").top_k(rows, 3), strict=True
+    ):
+        assert one.tobytes() == wanted.tobytes()
+
+
 @given(st.integers(0, 20), st.integers(1, 30))
 def test_a_cut_is_even_and_whole(rows, shards):
     corpus = np.arange(rows, dtype=np.float32)[:, None]

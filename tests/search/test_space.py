@@ -45,6 +45,22 @@ def test_a_memory_mapped_space_answers_alike(tmp_path):
         assert one.tobytes() == other.tobytes()
 
 
+def test_another_folder_is_the_same_space_and_other_documents_are_another(tmp_path):
+    space = Space(NOISE[:10], NOISE[10:], "dot", "noise", "abc")
+    known = space.corpus_norms
+    made = space.kept_in(tmp_path)
+    assert (made.folder, space.folder) == (tmp_path, None) and made.corpus_norms is known
+    assert made.corpus is space.corpus and (made.name, made.checksum) == ("noise", "abc")
+    other = space.over(NOISE[20:])
+    assert other.similarity == "dot" and other.checksum == "" and other.queries is space.queries
+    for one, wanted in zip(
+        other.top_k(np.arange(3), 4), Space(NOISE[:3], NOISE[20:], "dot").top_k(np.arange(3), 4), strict=True
+    ):
+        assert one.tobytes() == wanted.tobytes()
+    with pytest.raises(ValueError, match="16 dimensions, the corpus has 8"):
+        space.over(NOISE[:, :8].copy())
+
+
 def test_what_does_not_fit_is_refused():
     with pytest.raises(BadInput, match="'corpus': found NaN or infinity in row 1"):
         Space(NOISE, np.float32([[1] * 16, [np.nan] * 16]))

@@ -158,9 +158,12 @@ def test_an_approximate_search_finds_a_window_and_says_how_well(search, tmp_path
     ids, asked = [f"d{i}" for i in range(400)], [f"q{i}" for i in range(30)]
     tables = (pa.table({"id": own, "text": own}) for own in (asked, ids))
     made = Collection("many", *tables, {"train": judgements_table(asked, ids[:30], [1.0] * 30)})
-    np.save(tmp_path / "corpus.npy", rng.standard_normal((400, 8)).astype(np.float32))
-    corpus = np.load(tmp_path / "corpus.npy", mmap_mode="r")
+    given, ours = tmp_path / "given", tmp_path / "ours"
+    given.mkdir()
+    np.save(given / "corpus.npy", rng.standard_normal((400, 8)).astype(np.float32))
+    corpus = np.load(given / "corpus.npy", mmap_mode="r")
     space, anchors = Space(rng.standard_normal((30, 8)).astype(np.float32), corpus), Anchors.of(made, "train")
+    nowhere, space = space, space.kept_in(ours)
     finder = Mined(20, skip=5, search=search).prepare(made, space)
     found, exact = finder(anchors), Mined(20, skip=5).prepare(made, space)(anchors)
     assert len(found) == len(exact) and found.rank.tolist() == exact.rank.tolist() and found.of_space == ("dense",)
@@ -168,9 +171,12 @@ def test_an_approximate_search_finds_a_window_and_says_how_well(search, tmp_path
     assert finder.notes["search"] == ("flat" if search == "auto" else search)
     recall = float(str(finder.notes["recall"]).split()[0])
     assert recall >= 0.9 and "at 25 over 30 queries" in str(finder.notes["recall"])
-    assert (tmp_path / f"corpus.npy.{search}-cosine-0").exists() == (search != "auto")
-    again = Mined(20, skip=5, search=search).prepare(made, space)(anchors)
-    assert again.document.tolist() == found.document.tolist()
+    kept = [file.name.partition("-")[0] for file in ours.glob("*.faiss")]
+    assert kept == ([] if search == "auto" else [search]) and finder.searches == {}
+    for place in (space, nowhere):
+        again = Mined(20, skip=5, search=search).prepare(made, place)(anchors)
+        assert again.document.tolist() == found.document.tolist()
+    assert [file.name for file in given.iterdir()] == ["corpus.npy"]  # a folder that is not ours stays as it was
 
 
 def test_a_mixture_passes_on_what_its_parts_say():
@@ -178,6 +184,10 @@ def test_a_mixture_passes_on_what_its_parts_say():
     made, space = small({}, {})
     finder = Mixture([Mined(2, search="hnsw"), Bm25(2)], [0.5, 0.5], depth=2).prepare(made, space)
     assert {name.rsplit(" ", 1)[1] for name in finder.notes} == {"search", "effort", "recall"}
+    exact = Mixture([Mined(2), Bm25(2)], [0.5, 0.5], depth=2).prepare(made, space)
+    assert exact.searches == {}
+    exact(Anchors.of(made, "train"))
+    assert [(name, report.queries) for name, report in exact.searches.items()] == [(str(Mined(2)), 1)]
 
 
 @pytest.mark.parametrize("kind", [Mined, Bm25])

@@ -167,6 +167,49 @@ def test_an_interrupted_run_goes_on_to_the_weights_of_an_uninterrupted_one(tiny_
         assert torch.equal(value, fresh.state_dict()[name])
 
 
+@pytest.mark.parametrize("batcher", ["ngame(double_at=[1], refresh_every=1)", "tas_balanced(topics=3)"])
+def test_a_batcher_says_what_meets_and_an_interrupted_run_meets_the_same(tiny_model, world, tmp_path, batcher):
+    collection, evidence = world
+    scored = evidence.set_column(
+        evidence.schema.get_field_index("score"),
+        evidence.schema.field("score"),
+        pa.array(np.random.default_rng(0).random(len(evidence)), pa.float32()),
+    )
+    from litotes.evidence import with_scorer
+
+    scored = with_scorer(scored, {"name": "m", "checksum": "c", "similarity": "cosine"})
+    options = {"batcher": batcher, "per": "triple" if "tas" in batcher else "anchor", "epochs": 3, "evidence": scored}
+    met: list[list[int]] = []
+
+    def run(out, stop=None):
+        objective, steps = Watched(), []
+
+        def watch(batch):
+            steps.append(batch.rows["id"].tolist())
+            if stop is not None and len(steps) == stop:
+                signal.raise_signal(signal.SIGINT)
+
+        objective.watch = watch
+        try:
+            train(tiny_model, world, out, objective, **options)
+        finally:
+            met[:] = steps
+
+    run(tmp_path / "whole")
+    whole = list(met)
+    assert all(len(set(batch)) == len(batch) for batch in whole)
+    plain = Watched()
+    seen: list[list[int]] = []
+    plain.watch = lambda batch: seen.append(batch.rows["id"].tolist())
+    train(tiny_model, world, tmp_path / "plain", plain, **(options | {"batcher": None}))
+    assert seen != whole
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", stop=4)
+    begun = list(met)
+    run(tmp_path / "cut")
+    assert begun + met == whole and equal(tmp_path / "whole", tmp_path / "cut")
+
+
 def test_a_finished_run_is_not_repeated_and_other_arguments_are_refused(tiny_model, world, tmp_path):
     first = train(tiny_model, world, tmp_path / "made", max_steps=2)
     objective = Watched()

@@ -46,6 +46,27 @@ def test_one_row_per_pair_has_each_positive_once_and_the_negatives_of_its_anchor
     assert sorted(pairs(rows)) == sorted(expected) and len(rows) == rows.counts["positives"]
 
 
+def test_one_row_per_triple_has_a_gap_of_the_teachers_scores(world):
+    collection, _ = world
+    evidence = make(
+        ["q00"] * 5 + ["q01"] * 2 + ["q02"],
+        ["d00", "d01", "d02", "d03", "d04", "d05", "d06", "d07"],
+        [1, 1, -1, -1, -1, 1, -1, 1],
+        score=[0.9, 0.5, 0.25, 0.75, 0.125, 0.5, None, 0.5],
+        source="s",
+        scorer={"name": "m", "checksum": "c", "similarity": "cosine"},
+    )
+    rows = TrainingRows.of(evidence, collection, n=2, per="triple")
+    made = {(a, p, n): gap for (a, (p,), (n,)), gap in zip(pairs(rows), rows.gaps().tolist(), strict=True)}
+    scores = {"d00": 0.9, "d01": 0.5, "d02": 0.25, "d03": 0.75}
+    wanted = {("q00", p, n): pytest.approx(scores[p] - scores[n]) for p in ("d00", "d01") for n in ("d03", "d02")}
+    assert {key: gap for key, gap in made.items() if key[0] == "q00"} == wanted
+    assert np.isnan(made.pop(("q01", "d05", "d06"))) and len(made) == 4
+    assert rows.counts["bare"] == 1 and rows.counts["without_positive"] == 0 and rows.counts["rows"] == 5
+    with pytest.raises(ValueError, match="per='triple' needs negatives"):
+        TrainingRows.of(evidence.slice(7), collection, per="triple")
+
+
 def test_doubted_negatives_have_no_row_but_stay_in_the_lookup_and_are_taken_best_first(world):
     collection, _ = world
     evidence = make(

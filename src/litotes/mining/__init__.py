@@ -3,5 +3,6 @@
 from litotes.mining.engine import mine, vet
 from litotes.mining.presets import like
 from litotes.mining.report import Mining, Row, explain
+from litotes.mining.teacher import Rescored, rescore
 
-__all__ = ["Mining", "Row", "explain", "like", "mine", "vet"]
+__all__ = ["Mining", "Rescored", "Row", "explain", "like", "mine", "rescore", "vet"]

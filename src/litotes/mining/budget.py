@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from litotes.data.collection import Collection
 from litotes.memory import spell_bytes
 from litotes.sources.mined.bm25 import Bm25
 
@@ -28,8 +29,9 @@ class Budget:
 
     `total`: bytes that the process and its descendants may hold (RssAnon + RssShmem: what cannot be reclaimed).
     `held`: bytes held before the start: imports, model, collection; `collection`: the part of it that is the data.
-    `encoding`: bytes that encoding takes; `standing`: bytes that stay while candidates are sought. `depth` and
-    `dimensions` (0 = no vectors): of the search, among so many `documents`.
+    `encoding`: bytes that encoding takes; `standing`: bytes that stay while candidates are sought, and `index` those of
+    approximate indices, which stay too. `depth` and `dimensions` (0 = no vectors): of the search, among so many
+    `documents`.
 
     The number of anchors at a time is all that a budget decides. No vector, score or byte of evidence depends on it, so
     a run may be gone on with under another budget.
@@ -43,6 +45,7 @@ class Budget:
     depth: int
     dimensions: int
     documents: int = 0
+    index: int = 0
 
     def need(self, anchors: int) -> int:
         """Bytes at the peak, with so many anchors at a time."""
@@ -51,12 +54,15 @@ class Budget:
         if self.dimensions:
             import torch
 
-            from litotes.search.exact import _WORTH_COMPILING, scratch_bytes
+            from litotes.search import approximate
+            from litotes.search.exact import WORTH_COMPILING, scratch_bytes
 
             search = scratch_bytes(anchors, self.depth, self.dimensions, threads=torch.get_num_threads())
-            if anchors * self.documents * self.dimensions < _WORTH_COMPILING:  # ties may keep a whole block in hand
+            if anchors * self.documents * self.dimensions < WORTH_COMPILING:  # ties may keep a whole block in hand
                 search += _TIED * anchors * min(self.documents, _CORPUS_BLOCK)
-        work = max(self.encoding, self.standing + search + rows)
+            if self.index:  # a query that it cannot answer goes to the exact search, so both are needed
+                search += approximate.scratch_bytes(anchors, self.documents, self.dimensions)
+        work = max(self.encoding, self.standing + self.index + search + rows)
         return int((self.held + work) * (1 + _SPARE))
 
     def anchors(self, most: int) -> int:
@@ -74,11 +80,50 @@ class Budget:
             if self.collection:
                 held += f", the collection {spell_bytes(self.collection)}"
             work = spell_bytes(self.need(anchors) - self.held)
+            index = f", {spell_bytes(self.index)} of it for approximate indices" if self.index else ""
             raise MemoryError(
-                f"--memory {spell_bytes(self.total)} cannot be kept: {held}, and the work needs {work} at least; "
+                f"--memory {spell_bytes(self.total)} cannot be kept: {held}, "
+                f"and the work needs {work} at least{index}; "
                 f"give {spell_bytes(self.need(anchors))} or more"
             )
         return anchors
+
+
+def budget_of(
+    collection: Collection, sources: Iterable[Any], encoder: Any, dimensions: int, *, total: int, held: int
+) -> Budget:
+    """The budget of a run with these sources, and an encoder that has yet to run (None: there are vectors, or none).
+
+    Raises:
+        ValueError: not even the smallest approximate index fits into this machine.
+    """
+    sizes, sources = (len(collection.queries), len(collection.corpus)), list(sources)
+    lexical = 0 if dimensions and not has_lexical(sources) else collection.corpus["text"].nbytes
+    return Budget(
+        total=total,
+        held=held,
+        collection=data_bytes(collection),
+        encoding=0 if encoder is None else encoding_bytes(encoder, *sizes),
+        standing=standing_bytes(*sizes, lexical),
+        depth=depth_of(sources),
+        dimensions=dimensions,
+        documents=sizes[1],
+        index=indices_bytes(sources, sizes[1], dimensions) if dimensions else 0,
+    )
+
+
+def data_bytes(collection: Collection) -> int:
+    """Bytes of a collection's tables."""
+    return sum(table.nbytes for table in (collection.queries, collection.corpus, *collection.qrels.values()))
+
+
+def indices_bytes(sources: Iterable[Any], documents: int, dimensions: int) -> int:
+    """Bytes of the approximate indices of these sources while they are built; 0 where all search exactly."""
+    from litotes.search.approximate import choose, index_bytes
+
+    kinds = [part.search for part in parts_of(sources) if getattr(part, "search", "exact") != "exact"]
+    kinds = [choose(documents, dimensions) if kind == "auto" else kind for kind in kinds]
+    return sum(index_bytes(kind, documents, dimensions) for kind in kinds)
 
 
 def standing_bytes(queries: int, documents: int, lexical: int = 0) -> int:
@@ -108,7 +153,7 @@ def warm_up(encoder: Any, dimensions: int) -> None:
 
 def parts_of(sources: Iterable[Any]) -> list[Any]:
     """All plain sources, those of mixtures among them."""
-    return [part for source in sources for part in getattr(source, "parts", (source,))]
+    return [part for source in sources for part in (parts_of(source.parts) if hasattr(source, "parts") else [source])]
 
 
 def depth_of(sources: Iterable[Any]) -> int:

@@ -24,7 +24,7 @@ from litotes.data.encoder import Encoder
 from litotes.evidence import Evidence, doubt_entries
 from litotes.memory import PeakMemory, held_bytes, parse_bytes, release_freed
 from litotes.mining.blocks import Blocks, LexicalScorer, Scorer, SpaceScorer, joined
-from litotes.mining.budget import Budget, depth_of, encoding_bytes, has_lexical, parts_of, standing_bytes, warm_up
+from litotes.mining.budget import budget_of, data_bytes, parts_of, warm_up
 from litotes.mining.changed import Changed, Record
 from litotes.mining.place import AddPiece, Place, added
 from litotes.mining.refound import Refound, can_extend
@@ -87,7 +87,8 @@ def mine(
         out: folder, or a file ending in `.parquet`, or None for a table in memory. `<out>.mining` stands beside it
             while it is made.
         block: anchors in a part, >= 1.
-        cache: folder for vectors, so that no text is encoded twice. None = `<out>.vectors`, or without `out` memory.
+        cache: folder for vectors, so that no text is encoded twice, and for approximate indices of them. None =
+            `<out>.vectors`, with indices in `<out>.mining`; without `out` memory.
         memory: bytes, or a text like "2GB", that the process may hold in all, imports and model included. It decides
             how many anchors are searched at a time, and nothing that is written. None = as many as `block`.
         cluster: entered; its workers encode and search, this process scores, vets and writes. Nothing that is written
@@ -98,19 +99,20 @@ def mine(
         BadInput: vectors that do not fit the collection.
         MemoryError: `memory` cannot be kept; nothing has been encoded or written.
     """
-    if not block >= 1:
-        raise ValueError(f"mine: block must be >= 1, got {block!r}")
+    if not (isinstance(block, (int, np.integer)) and block >= 1):
+        raise ValueError(f"mine: block must be a whole number >= 1, got {block!r}")
     total = None if memory is None else parse_bytes(memory)
     if cluster is not None and memory is not None:
         raise ValueError("mine: memory bounds one process; with a cluster it has no meaning")
     encoder = Encoder(model, cache=cache) if isinstance(model, (str, Path)) else model
-    if cluster is not None and encoder is not None:
-        from litotes.data.on_ray import RayEncoder
+    with PeakMemory() as watch, ExitStack() as held:
+        if cluster is not None and encoder is not None:
+            from litotes.data.on_ray import RayEncoder
 
-        encoder = RayEncoder(encoder, cluster)
-    with PeakMemory() as watch:
+            encoder = RayEncoder(encoder, cluster)
+            held.callback(encoder.close)
         made = _mined(
-            _Task(collection, split, tuple(sources), tuple(vetters), block, total, cluster),
+            _Task(collection, split, tuple(sources), tuple(vetters), int(block), total, cluster, held),
             encoder,
             space,
             (query_vectors, corpus_vectors),
@@ -124,7 +126,7 @@ def mine(
 
 @dataclass(frozen=True, eq=False)
 class _Task:
-    """What is mined, whatever with and wherever to."""
+    """What is mined, whatever with and wherever to. `held`: closes what workers hold for the run."""
 
     collection: Collection
     split: str
@@ -133,6 +135,7 @@ class _Task:
     block: int
     memory: int | None
     cluster: Cluster | None
+    held: ExitStack
 
 
 def _mined(
@@ -171,14 +174,18 @@ def _mined(
             else:
                 space = space_in(encoder, collection, place.work, store)
         release_freed()
+        if space is not None:
+            space = space.kept_in(cache if cache is not None or place is None else place.work)
         if task.cluster is not None and space is not None:
             from litotes.search.on_ray import RaySpace
 
-            space = cast(Space, RaySpace(space, task.cluster))  # the same methods, elsewhere
+            space = cast(Space, task.held.enter_context(RaySpace(space, task.cluster)))  # the same methods, elsewhere
     with _timed(seconds, "search"):
         scorer: Scorer = SpaceScorer(space, about) if space is not None else _lexical(collection, task.sources, about)
         changed = None if place is None or place.old is None else _changed(place, place.old, anchors, space)
         finders = [_finder(source, collection, space, place, changed) for source in task.sources]
+        for find in finders:
+            task.held.callback(getattr(find, "close", lambda: None))
     with _timed(seconds, "vet"):
         change = _joined(task.vetters, collection, store)
     blocks = Blocks(collection, task.split, scorer)
@@ -232,7 +239,8 @@ def _mined(
     with _timed(seconds, "write"):
         made = joined(tables, about) if place is None else place.close()
     notes = {str(source): dict(getattr(find, "notes", {})) for source, find in zip(task.sources, finders, strict=True)}
-    return _report(made, anchors, start, counts, seconds, used, updated, notes)
+    searches = {name: seen for find in finders for name, seen in getattr(find, "searches", {}).items()}
+    return replace(_report(made, anchors, start, counts, seconds, used, updated, notes), searches=searches)
 
 
 def vet(
@@ -280,27 +288,14 @@ def _budgeted(
     encoder = None if space is not None else encoder
     if task.memory is not None:
         warm_up(encoder, width)
-    data = sum(table.nbytes for table in (collection.queries, collection.corpus, *collection.qrels.values()))
     held = held_bytes()
-    used = {} if held is None else {"imports_and_model": max(0, held - data)}
+    used = {} if held is None else {"imports_and_model": max(0, held - data_bytes(collection))}
     if task.memory is None:
         return task.block, used
     if held is None:
         raise OSError("mine: memory cannot be bounded here: this system does not say how much a process holds")
-    sizes = len(collection.queries), len(collection.corpus)
-    block, depth = min(task.block, max(1, len(anchors))), depth_of(task.sources)
-    lexical = 0 if width and not has_lexical(task.sources) else collection.corpus["text"].nbytes
-    budget = Budget(
-        total=task.memory,
-        held=held,
-        collection=data,
-        encoding=0 if encoder is None else encoding_bytes(encoder, *sizes),
-        standing=standing_bytes(*sizes, lexical),
-        depth=depth,
-        dimensions=width,
-        documents=sizes[1],
-    )
-    return budget.anchors(block), used | {"budget": task.memory}
+    budget = budget_of(collection, task.sources, encoder, width, total=task.memory, held=held)
+    return budget.anchors(min(task.block, max(1, len(anchors)))), used | {"budget": task.memory}
 
 
 def _changed(place: Place, old: Evidence, anchors: Anchors, space: Space | None) -> Changed | None:

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,10 @@ from litotes.data.collection import Collection
 from litotes.data.encoder import Encoder
 from litotes.data.vector_store import SHARD, digest
 from litotes.memory import held_bytes
-from litotes.mining.budget import Budget, depth_of, encoding_bytes, standing_bytes
+from litotes.mining.budget import budget_of, depth_of
 from litotes.mining.engine import Vetter, mine
-from litotes.search.definition import norms
 from litotes.search.exact import top_k
+from litotes.search.norms import norms
 from litotes.search.space import Space
 from litotes.sources.found import Source
 from litotes.sources.mined.dense import Mined
@@ -141,7 +141,8 @@ def plan(
     after = behind * len(anchors)
     threads = torch.get_num_threads()
     vector_bytes = 4 * width * sum(rows)
-    memory = _memory(collection, encoder, rows, width, depth, min(block, max(1, len(anchors))))
+    budget = budget_of(collection, sources, encoder, width, total=sys.maxsize, held=held_bytes() or 0)
+    memory = budget.need(min(block, max(1, len(anchors))))
     shares = {}
     for count in workers:
         network = text_bytes + 4 * width * len(texts) + (4 * width + 8 * depth) * len(anchors) * count
@@ -160,7 +161,7 @@ def plan(
         4 * width * (len(texts) + sum(rows)) if encoder is not None else 0,
         round(row_bytes * len(anchors)),
         memory,
-        memory - sum(table.nbytes for table in (collection.queries, collection.corpus)),
+        memory - budget.collection,
         flops * len(texts),
         search_flops,
         {
@@ -287,7 +288,9 @@ def _behind(
     near[np.searchsorted(asked, query[mine_too])] += vectors[np.searchsorted(rows, document[mine_too])]
     space = Space(near, vectors, similarity, checksum="plan")
     light = [vetter for vetter in vetters if not hasattr(vetter, "prepare")]
-    dense = [source for source in sources if isinstance(source, Mined)] or [Mined(depth_of(sources))]
+    # how they search is not what is measured here, and few documents may be too few for an index
+    dense = [replace(source, search="exact") for source in sources if isinstance(source, Mined)]
+    dense = dense or [Mined(depth_of(sources))]
 
     def run() -> tuple[float, pa.Table]:
         made = mine(part, split, space=space, sources=dense, vetters=light)
@@ -309,23 +312,6 @@ def _behind(
     return seconds / len(asked), sink.getbuffer().nbytes / len(asked)
 
 
-def _memory(
-    collection: Collection, encoder: Encoder | None, rows: tuple[int, int], width: int, depth: int, block: int
-) -> int:
-    """Bytes at the peak, as a budget without a limit reckons them."""
-    data = sum(table.nbytes for table in (collection.queries, collection.corpus, *collection.qrels.values()))
-    budget = Budget(
-        total=sys.maxsize,
-        held=held_bytes() or 0,
-        collection=data,
-        encoding=0 if encoder is None else encoding_bytes(encoder, *rows),
-        standing=standing_bytes(*rows),
-        depth=depth,
-        dimensions=width,
-    )
-    return budget.need(block)
-
-
 def _assumed(sources: Sequence[Source], vetters: Sequence[Vetter]) -> tuple[str, ...]:
     notes = [
         _EVEN,
@@ -333,9 +319,12 @@ def _assumed(sources: Sequence[Source], vetters: Sequence[Vetter]) -> tuple[str,
         "the machine stays as busy as it was during the probe; loading the model and reading the input are not counted",
     ]
     other = [str(source) for source in sources if not isinstance(source, Mined)]
+    approximate = [str(source) for source in sources if isinstance(source, Mined) and source.search != "exact"]
     heavy = [str(vetter) for vetter in vetters if hasattr(vetter, "prepare")]
     if other:
         notes.append(f"not counted, sources other than dense: {', '.join(other)}")
+    if approximate:
+        notes.append(f"reckoned as if exact, with the memory of their indices: {', '.join(approximate)}")
     if heavy:
         notes.append(f"not counted, vetters that prepare for the whole collection: {', '.join(heavy)}")
     return tuple(notes)

@@ -18,6 +18,7 @@ from litotes.data.collection import Collection
 from litotes.evidence import add, order
 from litotes.mining.blocks import Blocks, SpaceScorer, joined
 from litotes.mining.selection import Chosen, Pairs, Selection
+from litotes.mining.some import anchors_at
 from litotes.search.mask import Mask
 from litotes.search.space import Space
 from litotes.sources.draws import numbers, streams
@@ -265,7 +266,7 @@ class Nemo:
         rows, depth = np.arange(len(pairs.positives)), 2 * n
         tables: list[pa.Table] = []
         while len(rows):
-            part = _anchors_at(replace(pairs.anchors, excluded=pairs.anchors.positives), rows)
+            part = anchors_at(replace(pairs.anchors, excluded=pairs.anchors.positives), rows)
             found = Mined(depth).prepare(collection, space)(part)
             table = _vetted(part, found, space, self.vetters)
             anchor, _, _ = _believed(table, replace(pairs, anchors=part))
@@ -375,15 +376,3 @@ def _selection(
     negatives = Chosen(np.searchsorted(anchor, np.arange(len(query) + 1)), document.astype(np.int32), score)
     made = Chosen(offsets, positives, scores)
     return Selection(pairs.anchors.collection, table, query, made, negatives, np.zeros(len(document), bool), n)
-
-
-def _anchors_at(anchors: Anchors, rows: np.ndarray) -> Anchors:
-    """Some of the anchors, in the order of `rows`, which ascend."""
-
-    def of(csr: Csr) -> Csr:
-        sizes = np.diff(csr.offsets)[rows]
-        items = [csr.row(row) for row in rows.tolist()]
-        return Csr(np.concatenate([[0], np.cumsum(sizes)]), np.concatenate([*items, np.empty(0, np.int32)]))
-
-    positives, judged, excluded = (of(csr) for csr in (anchors.positives, anchors.judged, anchors.excluded))
-    return replace(anchors, query=anchors.query[rows], positives=positives, judged=judged, excluded=excluded)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,9 @@ from litotes.data.anchors import Anchors, Csr
 from litotes.data.collection import Collection
 from litotes.evidence import Evidence, found_entries
 from litotes.mining.changed import Changed
+from litotes.mining.some import anchors_at, rows_at
 from litotes.search.mask import Mask
+from litotes.search.report import Reports, SearchReport
 from litotes.search.space import Space
 from litotes.sources.found import Found, Source, from_matrix
 from litotes.sources.mined.dense import Mined
@@ -28,7 +29,7 @@ def can_extend(source: Source, space: Space | None, changed: Changed) -> bool:
     their old order (ties go to the lowest row). BM25 weighs words by the whole corpus, random draws and mixtures
     depend on all documents, a window with `skip` does not say what it left out: those are run again.
     """
-    return isinstance(source, Mined) and source == Mined(source.depth) and type(space) is Space and changed.in_order
+    return isinstance(source, Mined) and source == Mined(source.depth) and space is not None and changed.in_order
 
 
 class Refound:
@@ -40,7 +41,9 @@ class Refound:
     search among D alone completes it. Otherwise the anchor is searched anew, as are anchors that are new or changed.
     A merged list of two exact lists is exact: scores depend on two vectors only.
 
-    `counts`: anchors "searched anew" and anchors "extended".
+    Both searches run where the space's run, so also on a cluster's workers.
+
+    `counts`: anchors "searched anew" and anchors "extended". `searches`: how they were proved.
 
     Args:
         old: the evidence of the old collection, as mining left it.
@@ -56,9 +59,10 @@ class Refound:
         self._anew = source.prepare(collection, space)
         self._delta = np.flatnonzero(~changed.same).astype(np.int32)
         self._beside: Space | None = None
+        self._seen = Reports()
         if len(self._delta):
             vectors = _taken(space.corpus, self._delta, work / "new-documents.npy")
-            self._beside = Space(space.queries, vectors, space.similarity)
+            self._beside = space.over(vectors)
 
     def __call__(self, anchors: Anchors) -> Found:
         kept, listed = self._listed(anchors)
@@ -67,7 +71,7 @@ class Refound:
         self.counts["anchors extended"] += len(stay)
         parts = [listed]
         if len(anew):
-            searched = self._anew(_subset(anchors, anew))
+            searched = self._anew(anchors_at(anchors, anew))
             parts.append((anew[searched.anchor], searched.document, searched.score))
         if len(stay) and self._beside is not None:
             parts.append(self._among_new(anchors, stay))
@@ -86,6 +90,21 @@ class Refound:
             of_space=(self.source.name,),
         )
         return window(merged, anchors, self.source)
+
+    @property
+    def searches(self) -> dict[str, SearchReport]:
+        """How the searches so far were proved, by the spelling of the source."""
+        made, spelled = Reports(), str(self.source)
+        for part in (getattr(self._anew, "searches", {}).get(spelled), self._seen.joined):
+            if part is not None:
+                made(part)
+        return {} if made.joined is None else {spelled: made.joined}
+
+    def close(self) -> None:
+        """Let the workers of a cluster forget the new documents."""
+        close = getattr(self._beside, "close", None)
+        if close is not None:
+            close()
 
     def _listed(self, anchors: Anchors) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Which anchors keep their old list, and what is left of those lists: (anchor, document, score)."""
@@ -113,34 +132,21 @@ class Refound:
     def _among_new(self, anchors: Anchors, stay: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The best new documents of these anchors."""
         assert self._beside is not None
-        excluded = _csr_of(anchors.excluded, stay)
+        excluded = rows_at(anchors.excluded, stay)
         row, place = excluded.rows(), np.searchsorted(self._delta, excluded.items)
         place = np.minimum(place, len(self._delta) - 1)
         new = self._delta[place] == excluded.items
         exclude = Csr.of(row[new], place[new], len(stay))
         mask = Mask.of(len(stay), len(self._delta), exclude=(exclude.offsets, exclude.items))
-        ids, scores = self._beside.top_k(anchors.query[stay], min(self.source.depth, len(self._delta)), mask)
+        depth = min(self.source.depth, len(self._delta))
+        ids, scores = self._beside.top_k(anchors.query[stay], depth, mask, report=self._seen)
         found = from_matrix(self.source.name, ids, scores, 0)
         return stay[found.anchor], self._delta[found.document], found.score
 
 
-def _subset(anchors: Anchors, places: np.ndarray) -> Anchors:
-    positives, judged, excluded = (
-        _csr_of(csr, places) for csr in (anchors.positives, anchors.judged, anchors.excluded)
-    )
-    return replace(anchors, query=anchors.query[places], positives=positives, judged=judged, excluded=excluded)
-
-
-def _csr_of(csr: Csr, places: np.ndarray) -> Csr:
-    sizes = np.diff(csr.offsets)[places]
-    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    where = np.arange(offsets[-1]) + np.repeat(csr.offsets[:-1][places] - offsets[:-1], sizes)
-    return Csr(offsets, csr.items[where])
-
-
 def _taken(vectors: np.ndarray, rows: np.ndarray, out: Path) -> np.ndarray:
-    """Those rows, mapped: a slice where they stand together, else a copy in a file."""
-    if int(rows[-1]) - int(rows[0]) == len(rows) - 1:
+    """Those rows, mapped: a slice where they stand together in one array, else a copy in a file."""
+    if isinstance(vectors, np.ndarray) and int(rows[-1]) - int(rows[0]) == len(rows) - 1:
         return vectors[int(rows[0]) : int(rows[-1]) + 1]
     with atomic_path(out) as temporary:
         copy = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=(len(rows), vectors.shape[1]))

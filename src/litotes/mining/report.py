@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from litotes.data.collection import Collection
 from litotes.evidence import Evidence
+from litotes.search.report import SearchReport
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,9 @@ class Mining:
     (RssAnon + RssShmem, sampled) and the `budget` if there was one; empty where nobody can say.
     `changed`: of an update, how many documents and anchors were added, changed or deleted, how many anchors were
     searched anew or extended, and which sources were run again in full; else empty.
-    `notes`: spelling of a source -> what it says about its search (kind of index, measured recall); of this run.
+    Of this run alone, by the spelling of a source: `searches`, how exact searches were proved (a source that two
+    mixtures share is told once), and `notes`, what is to be said about approximate ones (kind of index, measured
+    recall). Neither is written, for both depend on what is resumed and on the machine.
     """
 
     evidence: Evidence | pa.Table
@@ -45,6 +48,7 @@ class Mining:
     memory: Mapping[str, int] = field(default_factory=dict)
     changed: Mapping[str, Any] = field(default_factory=dict)
     notes: Mapping[str, Mapping[str, str | float]] = field(default_factory=dict)
+    searches: Mapping[str, SearchReport] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

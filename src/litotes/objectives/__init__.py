@@ -3,18 +3,27 @@
 from litotes.objectives.cached import Cached
 from litotes.objectives.combine import Only, Sum, Symmetric
 from litotes.objectives.contrastive.infonce import InfoNCE
+from litotes.objectives.contrastive.progressive import ByDifficulty, ProgressiveInfoNCE
 from litotes.objectives.contrastive.soft_target import SoftTargetInfoNCE
+from litotes.objectives.listwise.adore import Adore
 from litotes.objectives.pairwise.hinge import Hinge
+from litotes.objectives.pairwise.logistic import PairwiseLogistic
 from litotes.objectives.pairwise.margin_mse import MarginMSE
+from litotes.objectives.reweighted import Reweighted
 from litotes.objectives.temperature import LearnedTemperature, ScheduledTemperature
 
 __all__ = [
+    "Adore",
+    "ByDifficulty",
     "Cached",
     "Hinge",
     "InfoNCE",
     "LearnedTemperature",
     "MarginMSE",
     "Only",
+    "PairwiseLogistic",
+    "ProgressiveInfoNCE",
+    "Reweighted",
     "ScheduledTemperature",
     "SoftTargetInfoNCE",
     "Sum",

@@ -13,21 +13,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from litotes.atomic import atomic_path, read_json, write_json
+from litotes.atomic import atomic_path
 from litotes.extras import need
 from litotes.memory import parse_bytes, spell_bytes
 from litotes.search.cores import cores
-from litotes.search.definition import check_similarity, check_vectors, norms, score_pairs
+from litotes.search.definition import check_similarity, check_vectors, score_pairs
 from litotes.search.depths import depths
 from litotes.search.exact import top_k
 from litotes.search.mask import Mask
+from litotes.search.norms import norms
 
 KINDS = ("flat", "hnsw", "ivf", "ivfpq")
 FEW = 100_000  # documents that are scanned exactly in less time than an index of them takes to build
 _LINKS = 32  # neighbours of a node of HNSW
 _ROUNDS = 3  # how often FAISS is asked for more before a query is searched exactly
 _BLOCK = 1 << 14
-_CELLS = 1 << 22  # queries x candidates at a time
+_CELLS = 1 << 20  # queries x candidates at a time
+_CELL = 112  # bytes that each of them takes while it is masked, scored and sorted
 
 
 class Answer(NamedTuple):
@@ -80,7 +82,9 @@ def choose(documents: int, dimensions: int, memory: int | str | None = None) -> 
         if index_bytes(kind, documents, dimensions) <= memory:
             return kind
     least = spell_bytes(index_bytes("ivfpq", documents, dimensions))
-    raise ValueError(f"choose: memory must be >= {least} for an index of {documents} documents, got {memory}")
+    raise ValueError(
+        f"choose: memory must be >= {least} for an index of {documents} documents, got {spell_bytes(memory)}"
+    )
 
 
 def index_bytes(kind: str, documents: int, dimensions: int) -> int:
@@ -93,6 +97,12 @@ def index_bytes(kind: str, documents: int, dimensions: int) -> int:
     lists, code = _lists(documents), dimensions if kind == "ivf" else -(-dimensions // 4)
     training = 4 * dimensions * _sample(documents, lists)
     return kept + training + 4 * lists * dimensions + int(1.5 * documents * (code + 8))
+
+
+def scratch_bytes(queries: int, documents: int, dimensions: int) -> int:
+    """At most so much memory does one search of an index take beside the index and what the exact engine takes."""
+    cells = _CELL * min(_CELLS, queries * documents)
+    return max(cells + cores() * documents, 16 * min(_BLOCK, documents) * dimensions)  # a mark per document visited
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +149,8 @@ class ApproximateIndex:
         memory: int | str | None = None,
         seed: int = 0,
         threads: int | None = None,
-        file: str | Path | None = None,
+        folder: str | Path | None = None,
+        corpus_norms: np.ndarray | None = None,
     ) -> ApproximateIndex:
         """Index a corpus, in blocks: a memory-mapped one is never in memory as a whole.
 
@@ -148,8 +159,9 @@ class ApproximateIndex:
             memory: for "auto": bytes, or a text such as "2GB"; None = half of the machine's memory.
             seed: of the training sample and of k-means, >= 0.
             threads: None = as OpenMP says.
-            file: keep the index there, and take it from there if it was made of these vectors with these settings
-                (SHA-256). Two files: `<file>` and `<file>.json`.
+            folder: keep the index there as `<kind>-<SHA-256 of vectors and settings>.faiss`, and take it from there if
+                it is there. So a folder may hold the indices of many corpora, and each file may be deleted at any time.
+            corpus_norms: by the definition, where they are at hand.
         Raises:
             ValueError: an argument is out of range, `ivfpq` of fewer than 256 documents, or `choose` finds none.
             BadInput: the corpus is no float32 matrix, or holds NaN or infinity.
@@ -169,9 +181,11 @@ class ApproximateIndex:
         empty = cls(corpus, similarity, kind)
         if kind == "flat" or not len(corpus):
             return replace(empty, kind="flat")
-        if file is None:
-            return replace(empty, index=empty._built(seed, threads))
-        return replace(empty, index=empty._kept(Path(file), seed, threads))
+        if corpus_norms is not None:
+            empty.__dict__["corpus_norms"] = corpus_norms
+        if folder is None:
+            return empty._with(index=empty._built(seed, threads))
+        return empty._with(index=empty._kept(Path(folder), seed, threads))
 
     def search(self, queries: np.ndarray, k: int | np.ndarray, mask: Mask | None = None) -> Answer:
         """The k best documents that are found, as `top_k`, and how many queries had to be searched exactly."""
@@ -179,9 +193,8 @@ class ApproximateIndex:
         if queries.shape[1] != self.corpus.shape[1]:
             widths = queries.shape[1], self.corpus.shape[1]
             raise ValueError(f"ApproximateIndex: queries have {widths[0]} dimensions, the corpus has {widths[1]}")
-        many = depths("ApproximateIndex", k, len(queries))
+        many, width = depths("ApproximateIndex", k, len(queries))
         mask = Mask.fitting("ApproximateIndex", mask, len(queries), len(self.corpus))
-        width = int(many.max(initial=0)) if isinstance(k, np.ndarray) and k.ndim else int(k)
         out = np.full((len(queries), width), -1, np.int32), np.full((len(queries), width), -np.inf, np.float32)
         asking = _Asking(self, queries, norms(queries), many, mask, out)
         left = np.flatnonzero(many)
@@ -254,11 +267,11 @@ class ApproximateIndex:
             raise ValueError(f"ApproximateIndex.tuned: target must be in (0, 1], got {target!r}")
         effort, most = 0, max(1, math.ceil(math.log2(max(len(self.corpus), 2))) - 3)
         while effort < most and self.kind != "flat":
-            made = replace(self, effort=effort)
+            made = self._with(effort=effort)
             if made.recall(queries, k, mask, sample=sample, seed=seed).mean >= target:
                 return made
             effort += 1
-        return replace(self, effort=effort)
+        return self._with(effort=effort)
 
     @cached_property
     def corpus_norms(self) -> np.ndarray:
@@ -273,6 +286,14 @@ class ApproximateIndex:
         least = exact[counted, there[counted] - 1]
         shares = (scores[counted] >= least[:, None]).sum(axis=1) / there[counted]
         return Recall(*_wilson(np.minimum(shares, 1.0)), int(counted.sum()), k)
+
+    def _with(self, **changes: Any) -> ApproximateIndex:
+        """The same index with other fields than its corpus: what was worked out about that goes along."""
+        made = replace(self, **changes)
+        made.__dict__.update(
+            {name: self.__dict__[name] for name in ("corpus_norms", "_power") if name in self.__dict__}
+        )
+        return made
 
     # -- what FAISS sees
 
@@ -326,23 +347,15 @@ class ApproximateIndex:
                     bar.update(rows.stop - low)
         return index
 
-    def _kept(self, file: Path, seed: int, threads: int | None) -> Any:
+    def _kept(self, folder: Path, seed: int, threads: int | None) -> Any:
         faiss = need("faiss", extra="approximate", why=f"search={self.kind}")
-        about = {
-            "version": 1,
-            "kind": self.kind,
-            "similarity": self.similarity,
-            "seed": int(seed),
-            "vectors": checksum(self.corpus),
-        }
-        beside = file.with_name(f"{file.name}.json")
-        if file.exists() and beside.exists() and read_json(beside) == about:
+        about = f"version=1 kind={self.kind} similarity={self.similarity} seed={seed} vectors={checksum(self.corpus)}"
+        file = folder / f"{self.kind}-{hashlib.sha256(about.encode()).hexdigest()}.faiss"
+        if file.exists():
             return faiss.read_index(str(file))
-        beside.unlink(missing_ok=True)  # what stands there is of other vectors: first the word goes, then the thing
         index = self._built(seed, threads)
         with atomic_path(file) as path:
             faiss.write_index(index, str(path))
-        write_json(beside, about)
         return index
 
     def propose(self, queries: np.ndarray, many: int, effort: int, allowed: np.ndarray | None) -> np.ndarray:

@@ -101,11 +101,8 @@ class Bm25Index:
         """
         from litotes.search import postings
 
-        many, mask = (
-            depths("Bm25Index.top_k", k, len(texts)),
-            Mask.fitting("Bm25Index", mask, len(texts), self.documents),
-        )
-        width = int(many.max(initial=0)) if isinstance(k, np.ndarray) and k.ndim else int(k)
+        many, width = depths("Bm25Index.top_k", k, len(texts))
+        mask = Mask.fitting("Bm25Index", mask, len(texts), self.documents)
         ids, scores = np.full((len(texts), width), -1, np.int32), np.full((len(texts), width), -np.inf, np.float32)
         for rows in _slices(len(texts), _TEXTS):
             asked = self._counts(texts[rows])

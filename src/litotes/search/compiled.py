@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from litotes.search.bounds import Bounds
-from litotes.search.problem import Problem
+from litotes.search.problem import Problem, capacity, padded
 
 ROWS = {"bfloat16": 1024, "float32": 512}  # queries of a tile
 COLUMNS = 512  # documents of a tile: its scores, 1 MB, are as large as a core's second-level cache
@@ -96,7 +96,7 @@ class _Products:
         self._problem, self._bounds, self._group, self._scan = problem, bounds, group, kernels.scan
         self._lower = kernels.lower_bfloat16 if bfloat16 else kernels.lower_float32
         self._dtype, self._seen = (torch.bfloat16, torch.int16) if bfloat16 else (torch.float32, torch.float32)
-        room = room_of(max(tile.stop - tile.start for tile in tiles))
+        room = padded(max(tile.stop - tile.start for tile in tiles))
         self._queries, self.query_terms = self._lowered_queries(room)
         self._block = self._zeros(-(-block // COLUMNS) * COLUMNS)
         self._terms, self._views = np.zeros((len(self._block), 3)), []  # type: tuple[np.ndarray, list[tuple[Any, ...]]]
@@ -118,7 +118,7 @@ class _Products:
         import torch
 
         size, place = tile.stop - tile.start, self._free.get()
-        left, out = self._queries[tile.start : tile.start + room_of(size)], place[: room_of(size)]
+        left, out = self._queries[tile.start : tile.start + padded(size)], place[: padded(size)]
         seen, first = out.view(self._seen).numpy(), self._group.start + tile.start
         for right, rows, terms in self._views:
             torch.mm(left, right, out=out)
@@ -148,7 +148,7 @@ class _Products:
     def _zeros(self, rows: int) -> Any:
         import torch
 
-        return torch.zeros((room_of(rows), self._bounds.depth), dtype=self._dtype)
+        return torch.zeros((padded(rows), self._bounds.depth), dtype=self._dtype)
 
     def _numbers(self, low: Any, rows: int) -> np.ndarray:
         """The memory of the first rows as compiled loops write it."""
@@ -196,16 +196,6 @@ def rows_of(vectors: np.ndarray) -> np.ndarray:
     if vectors.flags.c_contiguous and vectors.flags.aligned:
         return vectors.view(np.ndarray)
     return np.ascontiguousarray(vectors)
-
-
-def room_of(rows: int) -> int:
-    """Rows of zeros are added up to a multiple of 32: small products take other paths, with other errors."""
-    return -(-rows // 32) * 32
-
-
-def capacity(k: int) -> int:
-    """Candidates that a query's buffer holds."""
-    return max(4 * k, k + 256)
 
 
 @contextmanager

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
-from litotes.search.definition import check_similarity, check_vectors, norms
+from litotes.search.definition import check_similarity, check_vectors
 from litotes.search.exact import top_k
 from litotes.search.mask import Mask
+from litotes.search.norms import norms
 
 
 def labels(left: np.ndarray, right: np.ndarray, rows: int) -> np.ndarray:

@@ -4,40 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from litotes.search.bounds import Bounds, Precision
-from litotes.search.definition import check_similarity, check_vectors, norms, score_pairs
+from litotes.search.definition import check_similarity, check_vectors, score_pairs
 from litotes.search.depths import depths
 from litotes.search.mask import Mask
+from litotes.search.norms import norms
 from litotes.search.problem import Problem
+from litotes.search.report import SearchReport
 
-_WORTH_COMPILING = 2e10  # products; below, loading the compiled loops (0.6 s) costs more than they save
+WORTH_COMPILING = 1e10  # products; below, loading the compiled loops (0.6 s) costs more than they save
 _FEW_ALLOWED = 512  # where a query may find one document in so many, scoring those beats a scan
-
-
-@dataclass(frozen=True)
-class SearchReport:
-    """How a search was proved.
-
-    Args:
-        queries: how many; every one of them is certified.
-        at_once: how many were so with one scoring of their survivors; near-ties need more rounds.
-        finer: how many had so many near-ties that float32 products took over from bfloat16 ones.
-        survivors_mean, survivors_max: documents per query that had to be scored by the definition at the end.
-        engine: "compiled", "torch", or "definition" (masks left so few pairs that all were scored).
-        precision: of the products, "bfloat16", "float32" or "float64".
-    """
-
-    queries: int
-    at_once: int
-    finer: int
-    survivors_mean: float
-    survivors_max: int
-    engine: str
-    precision: str
+_PAIRS = 1 << 20  # such pairs at a time
+_MOST_ROWS = 2**31  # ids are int32
 
 
 def top_k(
@@ -85,7 +67,7 @@ def top_k(
         precision: of the products, "bfloat16", "float32", or "auto": bfloat16 where the processor multiplies it.
         engine: "compiled" (CPU only), "torch", or "auto": compiled loops where they are worth loading.
         device: where products are formed, as torch spells it: a CPU or CUDA device. The definition runs on the CPU.
-        threads: how many, >= 1; None = as many as torch uses.
+        threads: how many, >= 1; None = as many as torch uses. The products of the torch engine use torch's own number.
         report: called with the `SearchReport`.
     Raises:
         ValueError: an argument is out of range, or the mask does not fit.
@@ -99,8 +81,9 @@ def top_k(
     check_vectors(corpus, "corpus", finite=False)
     if queries.shape[1] != corpus.shape[1]:
         raise ValueError(f"top_k: queries have {queries.shape[1]} dimensions, the corpus has {corpus.shape[1]}")
+    check_rows("top_k", len(corpus))
     mask = None if mask is None else Mask.fitting("top_k", mask, len(queries), len(corpus))
-    wanted = depths("top_k", k, len(queries))
+    wanted, width = depths("top_k", k, len(queries))
     threads = torch.get_num_threads() if threads is None else threads
 
     documents = None
@@ -108,10 +91,12 @@ def top_k(
         documents, mask = np.flatnonzero(mask.allowed), replace(mask, allowed=None)
     findable = len(corpus) if documents is None else len(documents)
     if engine == "auto":
-        large = len(queries) * findable * corpus.shape[1] >= _WORTH_COMPILING
+        large = len(queries) * findable * corpus.shape[1] >= WORTH_COMPILING
         engine = "compiled" if large and device == "cpu" else "torch"
     quickly = engine == "compiled"
-    query_norms = _norms(queries, "queries", quickly, threads) if query_norms is None else query_norms
+    if query_norms is None:
+        query_norms = _norms(queries, "queries", quickly, threads)
+        corpus_norms = query_norms if corpus is queries and corpus_norms is None else corpus_norms
     corpus_norms = _norms(corpus, "corpus", quickly, threads) if corpus_norms is None else corpus_norms
     if quickly:
         from litotes.search.compiled import rows_of
@@ -127,7 +112,6 @@ def top_k(
         documents,
         None if mask is None or mask.open else mask,
     )
-    width = int(wanted.max(initial=0 if np.ndim(k) else int(k)))
     ids, scores = np.full((len(queries), width), -1, np.int32), np.full((len(queries), width), -np.inf, np.float32)
     if not (len(queries) and findable):
         found, seen, engine, precision = (ids, scores), np.zeros((len(queries), 3)), "definition", "float64"
@@ -182,7 +166,8 @@ def scratch_bytes(
         queries, k, dimensions, query_block, corpus_block, threads: as `top_k` will have them (k with its `skip`).
         documents: rows of the corpus if their norms are not at hand, else 0.
     """
-    from litotes.search.compiled import COLUMNS, ROWS, capacity
+    from litotes.search.compiled import COLUMNS, ROWS
+    from litotes.search.problem import capacity
 
     largest = max(ROWS.values()) + 32
     group, depth = min(queries, query_block) + largest, dimensions + 64
@@ -209,41 +194,39 @@ def _search(
         return compiled.search(problem, bounds, finer, threads, query_block, corpus_block)
     from litotes.search import scan
 
-    return scan.search(problem, bounds, device, query_block, corpus_block)
+    return scan.search(problem, bounds, device, threads, query_block, corpus_block)
+
+
+def check_rows(owner: str, rows: int) -> None:
+    """Refuse a corpus whose rows int32 cannot number. Raises ValueError naming `owner`."""
+    if rows >= _MOST_ROWS:
+        raise ValueError(f"{owner}: the corpus must have fewer than 2^31 rows, which ids can number, got {rows:,}")
 
 
 def _score_allowed(problem: Problem, threads: int) -> tuple[np.ndarray, np.ndarray]:
     """Every pair that `allow` names scored by the definition: exact without a proof."""
-    from litotes.search.scan import best
-
     assert problem.mask is not None and problem.mask.allow is not None
     offsets, items = problem.mask.allow
     width = int(problem.k.max())
     ids = np.full((len(problem.queries), width), -1, np.int32)
     scores = np.full((len(problem.queries), width), -np.inf, np.float32)
-    for low in range(0, len(ids), 1024):
-        rows = np.arange(low, min(low + 1024, len(ids)))
-        lengths = np.diff(offsets)[rows]
-        owners, found = np.repeat(rows, lengths), items[offsets[low] : offsets[rows[-1] + 1]]
-        place = np.arange(len(found)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        kept = problem.mask.keeps(owners, found)
+    low = 0
+    while low < len(ids):
+        high = max(low + 1, int(np.searchsorted(offsets, offsets[low] + _PAIRS, side="right")) - 1)
+        owner = np.repeat(np.arange(low, high), np.diff(offsets[low : high + 1]))
+        found = items[offsets[low] : offsets[high]]
+        kept = problem.mask.keeps(owner, found)
         if problem.documents is not None:
             kept &= np.isin(found, problem.documents)
-        wide = np.full((len(rows), int(lengths.max(initial=0))), -1), np.full((len(rows), lengths.max()), -np.inf, "f4")
-        where = owners[kept] - low, place[kept]
-        wide[0][where] = found[kept]
-        wide[1][where] = score_pairs(
-            problem.queries,
-            problem.corpus,
-            owners[kept],
-            found[kept],
-            problem.similarity,
-            problem.query_norms,
-            problem.corpus_norms,
-            threads,
-        )
-        some = best(*wide, problem.k[rows])
-        ids[rows, : some[0].shape[1]], scores[rows, : some[1].shape[1]] = some
+        owner, found = owner[kept], found[kept]
+        lengths = problem.query_norms, problem.corpus_norms
+        score = score_pairs(problem.queries, problem.corpus, owner, found, problem.similarity, *lengths, threads)
+        order = np.lexsort((found, -score, owner))
+        rank = np.arange(len(owner)) - np.searchsorted(owner, owner)  # `owner` ascends before and after the sort
+        best = rank < problem.k[owner]
+        ids[owner[best], rank[best]] = found[order][best]
+        scores[owner[best], rank[best]] = score[order][best]
+        low = high
     return ids, scores
 
 
@@ -254,7 +237,7 @@ def _norms(vectors: np.ndarray, name: str, quickly: bool, threads: int) -> np.nd
 
         made = compiled.norms(vectors, threads)
     else:
-        made = norms(vectors)
+        made = norms(vectors, threads)
     if not np.isfinite(made).all():
         check_vectors(vectors, name)
     return made

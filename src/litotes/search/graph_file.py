@@ -41,6 +41,8 @@ def neighbour_graph(
         ValueError: an argument is out of range, or `work` holds the graph of something else.
         BadInput: the vectors are no float32 matrix, or hold NaN or infinity.
     """
+    if not (isinstance(k, (int, np.integer)) and not isinstance(k, bool) and k >= 1):
+        raise ValueError(f"neighbours: k must be a whole number >= 1, got {k!r}")
     work, count = Path(work), len(vectors)
     space = Space(vectors, vectors, similarity)
     about = {"version": 1, "k": int(k), "similarity": similarity, "search": search, "seed": seed, "block": BLOCK}
@@ -53,7 +55,7 @@ def neighbour_graph(
     index = None
     notes: dict[str, str | float] = {}
     if search != "exact":
-        index = ApproximateIndex.build(vectors, similarity, kind=search, seed=seed, file=work / "index")
+        index = ApproximateIndex.build(vectors, similarity, kind=search, seed=seed, folder=work)
         notes = {"search": index.kind}
         if count:
             index = index.tuned(vectors, k + 1, seed=seed + 1)

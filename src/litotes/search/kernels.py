@@ -6,34 +6,20 @@ Names of arrays are those of `litotes.search.bounds`: `terms` are the summands o
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
+from litotes.compiled import compiled
+
 WIDTH = 32  # scores per comparison: one 512-bit register of bfloat16
 COSINE, DOT, L2 = 0, 1, 2
 _ROUNDOFF = 2.0**-53
 _REORDER = {"reassoc", "nsz", "contract"}
-
-
-def _compiled(*signatures: Any, **options: Any) -> Callable[[Callable], Any]:
-    """`numba.njit` with a cache on disk, or without where no folder for one can be written."""
-
-    def decorate(function: Callable) -> Any:
-        try:
-            return numba.njit(list(signatures) or None, cache=True, nogil=True, **options)(function)
-        except RuntimeError as error:  # neither beside this file nor in the user's cache folder
-            if "cannot cache function" not in str(error):
-                raise
-            return numba.njit(list(signatures) or None, nogil=True, **options)(function)
-
-    return decorate
 
 
 def _read(dtype: Any, dimensions: int) -> Any:
@@ -152,19 +138,19 @@ def _line_of(scores, value):  # type: ignore[no-untyped-def]
     return lambda scores, value: _under(value)
 
 
-@_compiled(types.float32(types.float64))
+@compiled(types.float32(types.float64))
 def _under(value: float) -> Any:
     """A float32 no larger than `value` (below 2^100), and within 2^-22 of it."""
     return np.float32(value - abs(value) * 2.0**-23 - 2.0**-149)
 
 
-@_compiled(types.float32(types.float64))
+@compiled(types.float32(types.float64))
 def _over(value: float) -> Any:
     """A float32 no smaller than `value` (above -2^100)."""
     return np.float32(value + abs(value) * 2.0**-23 + 2.0**-149)
 
 
-@_compiled(types.int16(types.float32))
+@compiled(types.int16(types.float32))
 def _ordered(value: Any) -> Any:
     """The bfloat16 at or below `value`, as a number that rises with it: 0 is taken as -0, which comes first."""
     bits = np.int64(np.float32(value).view(np.int32))
@@ -177,7 +163,7 @@ def _ordered(value: Any) -> Any:
 # ---- the definition --------------------------------------------------------------------------------------------------
 
 
-@_compiled(types.void(_VECTORS, types.int64, types.int64, types.int64, types.float64[::1]))
+@compiled(types.void(_VECTORS, types.int64, types.int64, types.int64, types.float64[::1]))
 def norms_into(vectors: Any, dimensions: int, low: int, high: int, norms: Any) -> None:
     """Norms of rows [low, high) by the definition: squares summed in the order of d, eight rows side by side."""
     whole = low + (high - low) // 8 * 8
@@ -206,7 +192,7 @@ def norms_into(vectors: Any, dimensions: int, low: int, high: int, norms: Any) -
 _SUM = types.float64(_VECTORS, types.int64, _VECTORS, types.int64, types.int64)
 
 
-@_compiled(_SUM, fastmath=_REORDER)
+@compiled(_SUM, fastmath=_REORDER)
 def _product(queries: Any, row: int, corpus: Any, document: int, dimensions: int) -> float:
     total = 0.0
     for i in range(dimensions):
@@ -214,7 +200,7 @@ def _product(queries: Any, row: int, corpus: Any, document: int, dimensions: int
     return total
 
 
-@_compiled(_SUM)
+@compiled(_SUM)
 def _product_in_sequence(queries: Any, row: int, corpus: Any, document: int, dimensions: int) -> float:
     total = 0.0
     for i in range(dimensions):
@@ -222,7 +208,7 @@ def _product_in_sequence(queries: Any, row: int, corpus: Any, document: int, dim
     return total
 
 
-@_compiled(_SUM, fastmath=_REORDER)
+@compiled(_SUM, fastmath=_REORDER)
 def _distance(queries: Any, row: int, corpus: Any, document: int, dimensions: int) -> float:
     total = 0.0
     for i in range(dimensions):
@@ -231,7 +217,7 @@ def _distance(queries: Any, row: int, corpus: Any, document: int, dimensions: in
     return total
 
 
-@_compiled(_SUM)
+@compiled(_SUM)
 def _distance_in_sequence(queries: Any, row: int, corpus: Any, document: int, dimensions: int) -> float:
     total = 0.0
     for i in range(dimensions):
@@ -240,7 +226,7 @@ def _distance_in_sequence(queries: Any, row: int, corpus: Any, document: int, di
     return total
 
 
-@_compiled(types.float32(types.float64, types.float64, types.int64))
+@compiled(types.float32(types.float64, types.float64, types.int64))
 def _rounded(total: float, scale: float, kind: int) -> Any:
     if kind == COSINE:
         total = min(1.0, max(-1.0, total / scale)) if scale > 0 else 0.0
@@ -251,7 +237,7 @@ _NORMS = _read(types.float64, 1)
 _ONE = (_VECTORS, _VECTORS, _NORMS, _NORMS, types.int64, types.int64, types.int64, types.int64)
 
 
-@_compiled(types.Tuple((types.float32, types.float64))(*_ONE))
+@compiled(types.Tuple((types.float32, types.float64))(*_ONE))
 def _defined(
     queries: Any, corpus: Any, query_norms: Any, corpus_norms: Any, dimensions: int, kind: int, row: int, document: int
 ) -> tuple[Any, float]:
@@ -280,13 +266,13 @@ def _defined(
 # ---- low precision ---------------------------------------------------------------------------------------------------
 
 
-@_compiled(types.int64(types.float32))
+@compiled(types.int64(types.float32))
 def _bfloat16_bits(value: Any) -> Any:
     bits = np.int64(np.float32(value).view(np.uint32))
     return (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
 
 
-@_compiled(types.float32(types.int64))
+@compiled(types.float32(types.int64))
 def _of_bits(bits: int) -> Any:
     return np.uint32(bits << 16).view(np.float32)
 
@@ -294,7 +280,7 @@ def _of_bits(bits: int) -> Any:
 _LOWER = (types.int64, types.int64[::1], types.float64[::1], types.float64[::1], types.int64)
 
 
-@_compiled(types.void(_VECTORS, *_LOWER, types.uint16[:, ::1], types.float64[::1]), fastmath={"reassoc", "nsz"})
+@compiled(types.void(_VECTORS, *_LOWER, types.uint16[:, ::1], types.float64[::1]), fastmath={"reassoc", "nsz"})
 def lower_bfloat16(
     vectors: Any, dimensions: int, rows: Any, factors: Any, halves: Any, parts: int, low: Any, errors: Any
 ) -> None:
@@ -319,7 +305,7 @@ def lower_bfloat16(
             rest -= np.float64(_of_bits(bits_))
 
 
-@_compiled(types.void(_VECTORS, *_LOWER, types.float32[:, ::1], types.float64[::1]), fastmath={"reassoc", "nsz"})
+@compiled(types.void(_VECTORS, *_LOWER, types.float32[:, ::1], types.float64[::1]), fastmath={"reassoc", "nsz"})
 def lower_float32(
     vectors: Any, dimensions: int, rows: Any, factors: Any, halves: Any, parts: int, low: Any, errors: Any
 ) -> None:
@@ -341,7 +327,7 @@ def lower_float32(
 # ---- what is found ---------------------------------------------------------------------------------------------------
 
 
-@_compiled(types.float32(types.float32[::1], types.int64, types.int64))
+@compiled(types.float32(types.float32[::1], types.int64, types.int64))
 def _largest(values: Any, count: int, k: int) -> Any:
     """The k-th largest of the first `count` values, which are reordered."""
     low, high, wanted = 0, count - 1, k - 1
@@ -370,7 +356,7 @@ def _largest(values: Any, count: int, k: int) -> Any:
 _BINS = 256
 
 
-@_compiled(
+@compiled(
     types.float32(types.float32[:, ::1], types.int64, types.int64, types.int64, types.float64, types.float32[::1]),
     fastmath={"nnan", "nsz"},
 )
@@ -396,7 +382,7 @@ def _near_largest(least: Any, row: int, count: int, k: int, line: float, values:
     return _largest(values, count, k)
 
 
-@_compiled(types.boolean(types.Array(types.int32, 1, "C", readonly=True), types.int64, types.int64, types.int64))
+@compiled(types.boolean(types.Array(types.int32, 1, "C", readonly=True), types.int64, types.int64, types.int64))
 def _holds(items: Any, low: int, high: int, document: int) -> bool:
     end = high
     while low < high:
@@ -408,7 +394,7 @@ def _holds(items: Any, low: int, high: int, document: int) -> bool:
     return low < end and items[low] == document
 
 
-@_compiled(types.int64(_FOUND, _PAIR, types.int64, types.int64, types.int64[::1]))
+@compiled(types.int64(_FOUND, _PAIR, types.int64, types.int64, types.int64[::1]))
 def _rank(found: Any, pair: Any, query: int, row: int, keys: Any) -> int:
     """Score the survivors of a query by the definition; `keys` has them best first, ties by row. Out: min(k, n)."""
     ids, _, _, counts, _, wanted, _ = found
@@ -426,7 +412,7 @@ def _rank(found: Any, pair: Any, query: int, row: int, keys: Any) -> int:
     return min(count, wanted[row])
 
 
-@_compiled(types.void(_FOUND, _PAIR, types.int64, types.int64, types.float64[:, ::1], types.int64[::1]))
+@compiled(types.void(_FOUND, _PAIR, types.int64, types.int64, types.float64[:, ::1], types.int64[::1]))
 def _resolve(found: Any, pair: Any, query: int, row: int, terms: Any, keys: Any) -> None:
     """Keep only the k best survivors of a query by the definition, with bounds as tight as its rounding."""
     ids, least, most, counts, _, _, resolved = found
@@ -449,7 +435,7 @@ def _resolve(found: Any, pair: Any, query: int, row: int, terms: Any, keys: Any)
     resolved[row] += 1
 
 
-@_compiled(types.void(_FOUND, types.int64, types.float64[:, ::1], types.float32[::1]))
+@compiled(types.void(_FOUND, types.int64, types.float64[:, ::1], types.float32[::1]))
 def _compact(found: Any, row: int, terms: Any, values: Any) -> None:
     """Raise the line of a query to the k-th best lower bound, and drop what lies wholly below it."""
     ids, least, most, counts, lines, wanted, _ = found
@@ -466,7 +452,7 @@ def _compact(found: Any, row: int, terms: Any, values: Any) -> None:
     counts[row] = kept
 
 
-@_compiled(types.float64(types.float64, types.float64, types.float64))
+@compiled(types.float64(types.float64, types.float64, types.float64))
 def _floor(line: float, reach: float, output: float) -> float:
     """Scan scores under this belong to documents whose score lies under `line`, where no error exceeds `reach`."""
     under = line - reach - 1e-12 * (abs(line) + reach)
@@ -478,7 +464,7 @@ def _scan_signature(dtype: Any) -> Any:
     return types.void(*tile, types.float64[:, ::1], types.float64[:, ::1], types.float64, _FOUND, _PAIR, _MASK)
 
 
-@_compiled(_scan_signature(types.int16), _scan_signature(types.float32))
+@compiled(_scan_signature(types.int16), _scan_signature(types.float32))
 def scan(
     scores: Any,
     rows: int,
@@ -545,7 +531,7 @@ def scan(
 _FINISH = (types.int64, types.int64, types.int64, types.float64[:, ::1], _FOUND, _PAIR)
 
 
-@_compiled(types.void(*_FINISH, types.int32[:, ::1], types.float32[:, ::1], types.int64[::1]))
+@compiled(types.void(*_FINISH, types.int32[:, ::1], types.float32[:, ::1], types.int64[::1]))
 def finish(
     first_query: int,
     first_row: int,

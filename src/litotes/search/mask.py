@@ -143,42 +143,6 @@ class Mask:
             None if self.times is None else (self.times[0][low:high], *self.times[1:]),
         )
 
-    def hidden(self, queries: slice, documents: slice) -> Rows:
-        """The pairs of one block that may not be found, counted from its corner: (query rows, document columns).
-
-        Cost: O(excluded items of these queries) where `exclude` is the only condition, else O(block).
-        """
-        if self.open:
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        if self.allow is self.allowed is self.groups is self.times is None:
-            assert self.exclude is not None
-            return _corner(self.exclude, queries, documents)
-        rows, columns = np.nonzero(~self.kept(queries, documents))
-        return rows, columns
-
-    def kept(self, queries: slice, documents: slice) -> np.ndarray:
-        """Whether each pair of one block may be found: bool [block queries, block documents].
-
-        Cost: O(block), a byte a pair and no more at a time than a few of them.
-        """
-        shape = queries.stop - queries.start, documents.stop - documents.start
-        kept = np.ones(shape, bool)
-        if self.allow is not None:
-            kept[:] = False
-            kept[_corner(self.allow, queries, documents)] = True
-        if self.exclude is not None:
-            kept[_corner(self.exclude, queries, documents)] = False
-        if self.allowed is not None:
-            kept &= self.allowed[documents]
-        if self.groups is not None:
-            group = self.groups[0][queries, None]
-            kept &= (group < 0) | (group != self.groups[1][documents])
-        if self.times is not None:
-            time, earliest, latest = self.times
-            kept &= earliest[queries, None] <= time[documents]
-            kept &= time[documents] <= latest[queries, None]
-        return kept
-
     def without(self, exclude: Rows) -> Mask:
         """The same mask with further documents excluded: rows of items in any order, one row a query.
 
@@ -251,16 +215,6 @@ def _holds(rows: Rows, queries: np.ndarray, documents: np.ndarray) -> np.ndarray
     found = np.zeros(len(low), bool)
     found[inside] = items[low[inside]] == documents[inside]
     return found
-
-
-def _corner(rows: Rows, queries: slice, documents: slice) -> Rows:
-    """The items inside one block, counted from its corner."""
-    offsets, items = rows
-    offsets = offsets[queries.start : queries.stop + 1]
-    items = items[offsets[0] : offsets[-1]]
-    owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    inside = (items >= documents.start) & (items < documents.stop)
-    return owner[inside], items[inside].astype(np.int64) - documents.start
 
 
 def _taken(rows: Rows, queries: np.ndarray) -> Rows:

@@ -14,10 +14,9 @@ import numpy as np
 
 from litotes.cluster import Call, Cluster
 from litotes.errors import BadInput
-from litotes.search.definition import norms
-from litotes.search.exact import top_k
 from litotes.search.mask import Mask
-from litotes.search.sharded import Hits, ShardedSpace, cut
+from litotes.search.norms import norms
+from litotes.search.sharded import Hits, Reported, ShardedSpace, cut, reported
 from litotes.search.space import Space
 
 
@@ -52,7 +51,8 @@ class RaySpace(ShardedSpace):
             space.checksum,
             checked=True,
         )
-        self._whole, self.corpus = space, space.corpus
+        self.folder = space.folder
+        self._whole, self.corpus, self._cluster, self._cuts = space, space.corpus, cluster, shards
         bounds = zip(self.starts[:-1], self.starts[1:], strict=True)
         self._places = [_place(space.corpus, lo, hi) for lo, hi in bounds]
         self.crew = cluster.crew(partial(_Searcher, space.similarity))
@@ -67,6 +67,14 @@ class RaySpace(ShardedSpace):
         """Norms of the documents by the definition, float64 [N]."""
         return self._whole.corpus_norms
 
+    def over(self, corpus: np.ndarray) -> RaySpace:
+        """The same queries over other documents, searched where this one is; to be closed like this one.
+
+        Raises:
+            BadInput, ValueError: the documents do not fit.
+        """
+        return RaySpace(self._whole.over(corpus), self._cluster, self._cuts)
+
     def close(self) -> None:
         """Let the workers forget their shards."""
         self.crew.close()
@@ -79,7 +87,7 @@ class RaySpace(ShardedSpace):
 
     def _found(
         self, rows: np.ndarray, each: np.ndarray, mask: Mask | None, blocks: Sequence[np.ndarray]
-    ) -> Iterator[Hits]:
+    ) -> Iterator[Reported]:
         return self.crew.map(self._calls(rows, each, mask, blocks))
 
     def _calls(
@@ -131,13 +139,15 @@ class _Searcher:
         self._similarity = similarity
         self._open: dict[int, Hits] = {}  # shard -> vectors and norms
 
-    def top_k(self, number: int, place: _Rows | np.ndarray, asked: Hits, each: np.ndarray, mask: Mask | None) -> Hits:
+    def top_k(
+        self, number: int, place: _Rows | np.ndarray, asked: Hits, each: np.ndarray, mask: Mask | None
+    ) -> Reported:
         """The exact answer over one shard, ids counted from its first row, no wider than the shard has rows."""
         if number not in self._open:
             vectors = place.open() if isinstance(place, _Rows) else place
             self._open[number] = vectors, norms(vectors)
         corpus, lengths = self._open[number]
-        ids, scores = top_k(
+        return reported(
             asked[0],
             corpus,
             np.minimum(each, len(corpus)),
@@ -146,7 +156,6 @@ class _Searcher:
             query_norms=asked[1],
             corpus_norms=lengths,
         )
-        return ids, scores
 
 
 def _place(corpus: Any, lo: int, hi: int) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from litotes.search.loops import loop
+from litotes.compiled import compiled
 from litotes.search.mask import Mask
 
 BLOCK = 1 << 16  # documents at a time: their sums, 512 KB, stay in a core's second-level cache
@@ -21,7 +21,7 @@ def conditions(mask: Mask) -> tuple:
     return (*exclude, *allow, allowed, *groups, *times)
 
 
-@loop
+@compiled()
 def _holds(offsets, items, query, document):  # type: ignore[no-untyped-def]
     low, high = offsets[query], offsets[query + 1]
     end = high
@@ -34,7 +34,7 @@ def _holds(offsets, items, query, document):  # type: ignore[no-untyped-def]
     return low < end and items[low] == document
 
 
-@loop
+@compiled()
 def _keeps(mask, query, document):  # type: ignore[no-untyped-def]
     banned_from, banned, allow_from, allow, allowed, group_of, groups, times, earliest, latest = mask
     if len(banned_from) and _holds(banned_from, banned, query, document):
@@ -48,7 +48,7 @@ def _keeps(mask, query, document):  # type: ignore[no-untyped-def]
     return not len(times) or earliest[query] <= times[document] <= latest[query]
 
 
-@loop
+@compiled()
 def _sink(scores, ids, size, score, document):  # type: ignore[no-untyped-def]
     """Put (score, document) where the worst stands, at the root, and let it sink to its place among `size`."""
     place = 0
@@ -68,7 +68,7 @@ def _sink(scores, ids, size, score, document):  # type: ignore[no-untyped-def]
     scores[place], ids[place] = score, document
 
 
-@loop
+@compiled()
 def _rise(scores, ids, place, score, document):  # type: ignore[no-untyped-def]
     """Put (score, document) at the end of the heap and let it rise while it is worse than what stands above it."""
     while place:
@@ -80,7 +80,7 @@ def _rise(scores, ids, place, score, document):  # type: ignore[no-untyped-def]
     scores[place], ids[place] = score, document
 
 
-@loop
+@compiled()
 def _offer(mask, query, score, document, scores, ids, kept, limit):  # type: ignore[no-untyped-def]
     """Take one document into the heap if it belongs there: how many the heap holds now."""
     if kept < limit:
@@ -92,7 +92,7 @@ def _offer(mask, query, score, document, scores, ids, kept, limit):  # type: ign
     return kept
 
 
-@loop
+@compiled()
 def _sorted(scores, ids, kept):  # type: ignore[no-untyped-def]
     """Turn a heap of `kept` into a list, best first: the worst goes to the end, again and again."""
     for last in range(kept - 1, 0, -1):
@@ -101,13 +101,13 @@ def _sorted(scores, ids, kept):  # type: ignore[no-untyped-def]
         scores[last], ids[last] = worst, where
 
 
-@loop
+@compiled()
 def _bar(scores, kept, limit):  # type: ignore[no-untyped-def]
     """The lowest score that can still enter: the worst of a full heap, else the least number above 0."""
     return scores[0] if kept == limit else np.float32(1e-45)
 
 
-@loop
+@compiled()
 def best(low, high, starts, documents, weights, size, asked_from, asked, counts, k, mask, ids, scores):  # type: ignore[no-untyped-def]
     """Fill rows [low, high) of `ids` [Q, width] (-1 padded) and `scores` (-inf padded): the best `k[query]`, in order.
 
@@ -170,7 +170,7 @@ def best(low, high, starts, documents, weights, size, asked_from, asked, counts,
         _sorted(best_scores, best_ids, kept)
 
 
-@loop
+@compiled()
 def of_pairs(low, high, starts, documents, weights, asked_from, asked, counts, query_rows, document_rows, scores):  # type: ignore[no-untyped-def]
     """Fill `scores` float32 of the pairs [low, high): a binary search of the document in the postings of each word."""
     for pair in range(low, high):

@@ -45,3 +45,13 @@ class Problem:
         """Rows of the documents from the low-th to the lowest of `highs`: a slice where they are all of the corpus."""
         span = slice(low, min(highs))
         return span if self.documents is None else self.documents[span]
+
+
+def capacity(k: int) -> int:
+    """Candidates that a query may have before its line is raised or they are scored by the definition."""
+    return max(4 * k, k + 256)
+
+
+def padded(rows: int) -> int:
+    """Rows of zeros are added up to a multiple of 32: small products take other paths, with other errors."""
+    return -(-rows // 32) * 32

@@ -8,7 +8,8 @@ import numpy as np
 
 from litotes.search.bounds import Bounds
 from litotes.search.definition import score_pairs
-from litotes.search.problem import Problem
+from litotes.search.problem import Problem, capacity, padded
+from litotes.search.ranked import best
 
 _ROWS = 512  # queries of a tile
 _UP = 1 + 1e-9
@@ -26,12 +27,13 @@ class TorchScan:
     Cost: O(Q N D) products; memory O(query_block (room + k) + corpus_block D + tile), on the device.
     """
 
-    def __init__(self, problem: Problem, bounds: Bounds, device: str, corpus_block: int):
+    def __init__(self, problem: Problem, bounds: Bounds, device: str, threads: int, corpus_block: int):
         import torch
 
         self._problem, self._bounds, self._device, self._block = problem, bounds, device, corpus_block
+        self._threads = threads
         self._dtype = torch.bfloat16 if bounds.precision == "bfloat16" else torch.float32
-        self._room = room(int(problem.k.max()))
+        self._room = capacity(int(problem.k.max()))
 
     def run(self, group: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """ids int32 [n, k] and scores float32 [n, k] of the queries `group`; int64 [n, 2]: survivors, early rounds."""
@@ -54,7 +56,7 @@ class TorchScan:
             documents = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
             for tile, state in zip(tiles, states, strict=True):
                 size = tile.stop - tile.start
-                products = (queries[tile.start : tile.start + _padded(size)] @ block.T)[:size, : len(documents)]
+                products = (queries[tile.start : tile.start + padded(size)] @ block.T)[:size, : len(documents)]
                 own = terms[tile]
                 found = self._above(products, state.lines, own, document_terms)
                 if problem.mask is not None:
@@ -73,7 +75,7 @@ class TorchScan:
         import torch
 
         bounds = self._bounds
-        low = torch.zeros((_padded(len(vectors)), bounds.depth), dtype=self._dtype, device=self._device)
+        low = torch.zeros((padded(len(vectors)), bounds.depth), dtype=self._dtype, device=self._device)
         exact = torch.from_numpy(np.array(vectors, copy=True)).to(self._device).double()
         exact *= torch.from_numpy(factors).to(self._device)[:, None]
         inside = low[: len(vectors), : bounds.dimensions]
@@ -130,8 +132,6 @@ class TorchScan:
 
     def _scores(self, queries: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """Definition scores of ids [n, w] for queries [n]; -inf where an id is -1."""
-        import torch
-
         problem, exists = self._problem, ids >= 0
         scores = np.full(ids.shape, -np.inf, np.float32)
         scores[exists] = score_pairs(
@@ -142,7 +142,7 @@ class TorchScan:
             problem.similarity,
             problem.query_norms,
             problem.corpus_norms,
-            torch.get_num_threads(),
+            self._threads,
         )
         return scores
 
@@ -220,10 +220,14 @@ class _State:
 
 
 def search(
-    problem: Problem, bounds: Bounds, device: str, query_block: int, corpus_block: int
+    problem: Problem, bounds: Bounds, device: str, threads: int, query_block: int, corpus_block: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Exact answers to a whole problem: ids int32 [Q, k], scores float32 [Q, k], int64 [Q, 3] as `CompiledScan.run`."""
-    scan, count, width = TorchScan(problem, bounds, device, corpus_block), len(problem.queries), int(problem.k.max())
+    scan, count, width = (
+        TorchScan(problem, bounds, device, threads, corpus_block),
+        len(problem.queries),
+        int(problem.k.max()),
+    )
     ids, scores = np.full((count, width), -1, np.int32), np.full((count, width), -np.inf, np.float32)
     seen = np.zeros((count, 3), np.int64)
     for low in range(0, count, query_block):
@@ -231,35 +235,6 @@ def search(
         some_ids, some_scores, seen[group, :2] = scan.run(group)
         ids[group, : some_ids.shape[1]], scores[group, : some_ids.shape[1]] = some_ids, some_scores
     return ids, scores, seen
-
-
-def best(ids: np.ndarray, scores: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The k[i] best columns of each row i, ties to the lowest id, padded with -1 and -inf up to the largest k.
-
-    In:   ids integer [n, w], -1 where there is none; scores float32 [n, w]; k integer [n].
-    Out:  ids int32 [n, max k], scores float32 [n, max k].
-    """
-    width = int(k.max(initial=0))
-    key = np.where(ids < 0, np.iinfo(np.int64).max, ids)  # what is absent comes after a real score of -inf
-    order = np.argsort(key, axis=1, kind="stable")
-    ids, scores = np.take_along_axis(ids, order, 1), np.take_along_axis(scores, order, 1)
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :width]
-    found = np.full((len(ids), width), -1, np.int32), np.full((len(ids), width), -np.inf, np.float32)
-    found[0][:, : order.shape[1]] = np.take_along_axis(ids, order, 1)
-    found[1][:, : order.shape[1]] = np.take_along_axis(scores, order, 1)
-    beyond = np.arange(width) >= k[:, None]
-    found[0][beyond], found[1][beyond] = -1, -np.inf
-    return found
-
-
-def room(k: int) -> int:
-    """Candidates that a query may have between two blocks."""
-    return max(4 * k, k + 256)
-
-
-def _padded(rows: int) -> int:
-    """Rows of zeros are added up to a multiple of 32: small products take other paths, with other errors."""
-    return -(-rows // 32) * 32
 
 
 def _wide(ids: np.ndarray, width: int) -> np.ndarray:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from litotes.search.definition import check_similarity, check_vectors, norms, score_pairs
-from litotes.search.depths import depths
-from litotes.search.exact import top_k
+from litotes.search.definition import check_similarity, check_vectors, score_pairs
+from litotes.search.depths import depths, rows_in
+from litotes.search.exact import check_rows, top_k
 from litotes.search.mask import Mask
+from litotes.search.norms import norms
+from litotes.search.ranked import best
+from litotes.search.report import SearchReport
+from litotes.search.space import Space
 
 Hits = tuple[np.ndarray, np.ndarray]
+Reported = tuple[np.ndarray, np.ndarray, SearchReport]
 _QUERIES = 8192  # at a time, so that partial answers stay small
 
 
@@ -39,10 +47,10 @@ def merge(parts: Iterable[Hits], k: int | np.ndarray) -> Hits:
             raise ValueError(
                 f"merge: ids {list(ids.shape)} and scores {list(scores.shape)} must be [Q, any], Q the same"
             )
-        each, wide = _depths("merge", k, len(ids))
+        each, wide = depths("merge", k, len(ids))
         if made is not None:
             ids, scores = np.concatenate([made[0], ids], axis=1), np.concatenate([made[1], scores], axis=1)
-        made = _best(ids, scores, each, wide)
+        made = best(ids, scores, each, wide)
     if made is None:
         raise ValueError("merge: there must be at least one part, got none")
     return made
@@ -106,10 +114,18 @@ class ShardedSpace:
             if shard.shape[1] != queries.shape[1]:
                 widths = f"queries have {queries.shape[1]} dimensions, shard {number} has {shard.shape[1]}"
                 raise ValueError(f"{type(self).__name__}: {widths}")
+        check_rows(type(self).__name__, sum(map(len, shards)))
         self.queries, self.shards = queries, tuple(shards)
         self.corpus: np.ndarray | Joined = Joined(shards)
         self.starts = self.corpus.starts.tolist()  # first row of each shard, and the number of all rows
         self.similarity, self.name, self.checksum = similarity, name, checksum
+        self.folder: Path | None = None  # where an index of the vectors may be kept
+
+    def kept_in(self, folder: Path | None) -> ShardedSpace:
+        """The same space, whose indices are kept in that folder."""
+        made = copy.copy(self)
+        made.folder = folder
+        return made
 
     def pairs(self, query_rows: np.ndarray, document_rows: np.ndarray) -> np.ndarray:
         """Scores of aligned rows. Integer [P], [P] -> float32 [P].
@@ -119,39 +135,54 @@ class ShardedSpace:
         """
         import torch
 
-        query_rows = _rows(query_rows, len(self.queries), "query_rows")
-        document_rows = _rows(document_rows, len(self.corpus), "document_rows")
+        owner = type(self).__name__
+        query_rows = rows_in(owner, query_rows, len(self.queries), "query_rows")
+        document_rows = rows_in(owner, document_rows, len(self.corpus), "document_rows")
         if len(query_rows) != len(document_rows):
-            raise ValueError(
-                f"ShardedSpace.pairs: {len(query_rows)} query rows, but {len(document_rows)} document rows"
-            )
+            raise ValueError(f"{owner}.pairs: {len(query_rows)} query rows, but {len(document_rows)} document rows")
         # `score_pairs` only asks the corpus for its width and for rows
         corpus: np.ndarray = self.corpus  # type: ignore[assignment]
         lengths = self.query_norms, self.corpus_norms
         threads = torch.get_num_threads()
         return score_pairs(self.queries, corpus, query_rows, document_rows, self.similarity, *lengths, threads)
 
-    def top_k(self, query_rows: np.ndarray, k: int | np.ndarray, mask: Mask | None = None) -> Hits:
+    def top_k(
+        self,
+        query_rows: np.ndarray,
+        k: int | np.ndarray,
+        mask: Mask | None = None,
+        *,
+        report: Callable[[SearchReport], None] | None = None,
+    ) -> Hits:
         """The k best documents of the given queries: exact, ties to the lowest row.
 
-        In:   query_rows integer [n], repeats allowed; mask: row i says what query_rows[i] may find.
+        In:   query_rows integer [n], repeats allowed; mask: row i says what query_rows[i] may find; `report` is called
+              with the report of each shard's search.
         Out:  ids int32 [n, k], -1 padded; scores float32 [n, k], -inf padded.
         Cost: that of the shards' searches; memory O(n k + 8,192 k).
         Raises:
             ValueError: k is out of range, a row is, or `mask` is for other queries or documents.
         """
-        rows = _rows(query_rows, len(self.queries), "query_rows")
-        each, wide = _depths("top_k", k, len(rows))
+        rows = rows_in(type(self).__name__, query_rows, len(self.queries), "query_rows")
+        each, wide = depths("top_k", k, len(rows))
         if mask is not None:
             mask = Mask.fitting("top_k", mask, len(rows), len(self.corpus))
         ids, scores = np.full((len(rows), wide), -1, np.int32), np.full((len(rows), wide), -np.inf, np.float32)
         blocks = [np.arange(lo, min(lo + _QUERIES, len(rows))) for lo in range(0, len(rows), _QUERIES)]
         found = self._found(rows, each, mask, blocks)
         for block in blocks:
-            parts = (_from(next(found), start) for start in self.starts[:-1])
-            best = merge(parts, each[block])  # as wide as the largest k of this block
-            ids[block, : best[0].shape[1]], scores[block, : best[1].shape[1]] = best
+            parts = (_from(next(found), start, report) for start in self.starts[:-1])
+            merged = merge(parts, each[block])  # as wide as the largest k of this block
+            ids[block, : merged[0].shape[1]], scores[block, : merged[1].shape[1]] = merged
         return ids, scores
+
+    def over(self, corpus: np.ndarray) -> Space | ShardedSpace:
+        """The same queries over other documents, searched where this one is.
+
+        Raises:
+            BadInput, ValueError: the documents do not fit.
+        """
+        return Space(self.queries, corpus, self.similarity, self.name)
 
     @cached_property
     def query_norms(self) -> np.ndarray:
@@ -165,12 +196,12 @@ class ShardedSpace:
 
     def _found(
         self, rows: np.ndarray, each: np.ndarray, mask: Mask | None, blocks: Sequence[np.ndarray]
-    ) -> Iterator[Hits]:
+    ) -> Iterator[Reported]:
         """Answers of every block (outer) and shard (inner), ids counted from the shard's first row."""
         for block in blocks:
             for number, shard in enumerate(self.shards):
                 lo, hi = self.starts[number : number + 2]
-                yield top_k(
+                yield reported(
                     self.queries[rows[block]],
                     shard,
                     each[block],
@@ -189,34 +220,15 @@ def cut(corpus: np.ndarray, shards: int) -> list[np.ndarray]:
     return [corpus[lo:hi] for lo, hi in zip(bounds[:-1], bounds[1:], strict=True)]
 
 
-def _from(hits: Hits, start: int) -> Hits:
-    ids, scores = hits
+def reported(*arguments: Any, **options: Any) -> Reported:
+    """What `top_k` answers, and its report."""
+    seen: list[SearchReport] = []
+    ids, scores = top_k(*arguments, **options, report=seen.append)
+    return ids, scores, seen[0]
+
+
+def _from(found: Reported, start: int, report: Callable[[SearchReport], None] | None) -> Hits:
+    ids, scores, seen = found
+    if report is not None:
+        report(seen)
     return np.where(ids >= 0, ids + np.int64(start), -1), scores
-
-
-def _best(ids: np.ndarray, scores: np.ndarray, each: np.ndarray, wide: int) -> Hits:
-    last = np.where(ids < 0, np.iinfo(np.int64).max, ids)  # what is absent comes after a real score of -inf
-    order = np.lexsort((last, -scores), axis=1)[:, :wide]
-    made = np.full((len(ids), wide), -1, np.int32), np.full((len(ids), wide), -np.inf, np.float32)
-    made[0][:, : order.shape[1]] = np.take_along_axis(ids, order, 1)
-    made[1][:, : order.shape[1]] = np.take_along_axis(scores, order, 1)
-    beyond = np.arange(wide) >= each[:, None]
-    made[0][beyond], made[1][beyond] = -1, -np.inf
-    return made
-
-
-def _depths(owner: str, k: int | np.ndarray, queries: int) -> tuple[np.ndarray, int]:
-    """`k` of each query, and how wide the result is."""
-    each = depths(owner, k, queries)
-    return each, int(np.max(k, initial=0)) if np.ndim(k) else int(k)
-
-
-def _rows(rows: np.ndarray, length: int, name: str) -> np.ndarray:
-    rows = np.asarray(rows)
-    if rows.ndim != 1 or (len(rows) and not np.issubdtype(rows.dtype, np.integer)):
-        raise ValueError(
-            f"ShardedSpace: {name} must be whole numbers [n], got {rows.dtype} of shape {list(rows.shape)}"
-        )
-    if len(rows) and not (rows.min() >= 0 and rows.max() < length):
-        raise ValueError(f"ShardedSpace: {name} must be in [0, {length}), got {rows.min()} to {rows.max()}")
-    return rows.astype(np.int64)

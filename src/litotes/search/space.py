@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
-from litotes.search.definition import check_similarity, check_vectors, norms, score_pairs
-from litotes.search.exact import top_k
+from litotes.search.definition import check_similarity, check_vectors, score_pairs
+from litotes.search.depths import rows_in
+from litotes.search.exact import WORTH_COMPILING, top_k
 from litotes.search.mask import Mask
+from litotes.search.norms import norms
+from litotes.search.report import SearchReport
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +30,8 @@ class Space:
         similarity: "cosine", "dot" or "l2" (minus the squared distance).
         name: the scorer's name, as evidence will carry it.
         checksum: of the scorer's weights and settings.
+        folder: where an index of the vectors may be kept, None = nowhere. Not where the vectors lie, unless that is a
+            folder made for such things.
     Raises:
         BadInput: vectors of another type or width, or NaN or infinity (input and row are named).
         ValueError: no such similarity.
@@ -34,11 +42,13 @@ class Space:
     similarity: str = "cosine"
     name: str = ""
     checksum: str = ""
+    folder: Path | None = None
 
     def __post_init__(self) -> None:
         check_similarity("Space", self.similarity)
         check_vectors(self.queries, "queries")
-        check_vectors(self.corpus, "corpus")
+        if self.corpus is not self.queries:  # in a self-join one reading is enough
+            check_vectors(self.corpus, "corpus")
         if self.queries.shape[1] != self.corpus.shape[1]:
             widths = self.queries.shape[1], self.corpus.shape[1]
             raise ValueError(f"Space: queries have {widths[0]} dimensions, the corpus has {widths[1]}")
@@ -51,8 +61,8 @@ class Space:
         """
         import torch
 
-        query_rows = _rows(query_rows, len(self.queries), "query_rows")
-        document_rows = _rows(document_rows, len(self.corpus), "document_rows")
+        query_rows = rows_in("Space", query_rows, len(self.queries), "query_rows")
+        document_rows = rows_in("Space", document_rows, len(self.corpus), "document_rows")
         if len(query_rows) != len(document_rows):
             raise ValueError(f"Space.pairs: {len(query_rows)} query rows, but {len(document_rows)} document rows")
         lengths = self.query_norms, self.corpus_norms
@@ -60,16 +70,23 @@ class Space:
         return score_pairs(self.queries, self.corpus, *pairs, self.similarity, *lengths, torch.get_num_threads())
 
     def top_k(
-        self, query_rows: np.ndarray, k: int | np.ndarray, mask: Mask | None = None
+        self,
+        query_rows: np.ndarray,
+        k: int | np.ndarray,
+        mask: Mask | None = None,
+        *,
+        report: Callable[[SearchReport], None] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k best documents of the given queries: exact, ties to the lowest row.
 
-        In:   query_rows integer [n], repeats allowed; k a number or integers [n]; row i of the mask for query_rows[i].
+        In:   query_rows integer [n], repeats allowed; k a number or integers [n]; row i of the mask for query_rows[i];
+              `report` is called with how it was proved.
         Out:  ids int32 [n, max k], -1 padded; scores float32 [n, max k], -inf padded.
         Raises:
             ValueError: k < 1, a row is out of range, or the mask does not fit.
         """
-        rows = _rows(query_rows, len(self.queries), "query_rows")
+        rows = rows_in("Space", query_rows, len(self.queries), "query_rows")
+        whole = len(self.queries) * self.corpus.size  # a large search is asked for in many small calls
         return top_k(
             self.queries[rows],
             self.corpus,
@@ -78,7 +95,23 @@ class Space:
             mask=mask,
             query_norms=self.query_norms[rows],
             corpus_norms=self.corpus_norms,
+            engine="compiled" if whole >= WORTH_COMPILING else "auto",
+            report=report,
         )
+
+    def over(self, corpus: np.ndarray) -> Space:
+        """The same queries over other documents, searched where this one is.
+
+        Raises:
+            BadInput, ValueError: the documents do not fit.
+        """
+        return Space(self.queries, corpus, self.similarity, self.name)
+
+    def kept_in(self, folder: Path | None) -> Space:
+        """The same space, whose indices are kept in another folder. Nothing is read or checked again."""
+        made = copy.copy(self)
+        made.__dict__["folder"] = folder
+        return made
 
     @cached_property
     def query_norms(self) -> np.ndarray:
@@ -88,13 +121,4 @@ class Space:
     @cached_property
     def corpus_norms(self) -> np.ndarray:
         """Norms of the documents by the definition, float64 [N]."""
-        return norms(self.corpus)
-
-
-def _rows(rows: np.ndarray, length: int, name: str) -> np.ndarray:
-    rows = np.asarray(rows)
-    if rows.ndim != 1 or (len(rows) and not np.issubdtype(rows.dtype, np.integer)):
-        raise ValueError(f"Space: {name} must be whole numbers [n], got {rows.dtype} of shape {list(rows.shape)}")
-    if len(rows) and not (rows.min() >= 0 and rows.max() < length):
-        raise ValueError(f"Space: {name} must be in [0, {length}), got {rows.min()} to {rows.max()}")
-    return rows.astype(np.int64)
+        return self.query_norms if self.corpus is self.queries else norms(self.corpus)

@@ -105,6 +105,11 @@ class _Finder:
         return self.whole._share(Found.joined(find(anchors) for find in self.finders), len(anchors), self.documents)
 
     @property
+    def searches(self) -> dict[str, Any]:
+        """How the exact searches of the parts were proved, by the spelling of the part."""
+        return {name: report for find in self.finders for name, report in getattr(find, "searches", {}).items()}
+
+    @property
     def notes(self) -> dict[str, str | float]:
         """ "<part> <note>" -> what it says."""
         parts = zip(self.whole.parts, self.finders, strict=True)

@@ -22,23 +22,25 @@ class LengthBuckets(nn.Module):
 
     In:   features of `model.preprocess`: a mapping with `attention_mask` [N, T], padded on the right. Anything else
           (no mask, padding on the left, one bucket) goes to the model as it is.
-    Out:  what the model gives; where several buckets were made, {"sentence_embedding": [N, D]} alone.
+    Out:  what the model gives; where several buckets were made, {gives: [N, ...]} alone.
     Cost: one host synchronisation (the lengths) on devices other than the CPU.
 
     Args:
         model: the model; a wrapper around it (DDP) does as well.
         overhead: what one more call of the model costs, in tokens; >= 0. For MiniLM on two cores it is
             about 100.
+        gives: the key of the model's output that is wanted: "scores" of a cross-encoder.
     Raises:
         ValueError: overhead is negative.
     """
 
-    def __init__(self, model: nn.Module, overhead: int = 96):
+    def __init__(self, model: nn.Module, overhead: int = 96, gives: str = "sentence_embedding"):
         super().__init__()
         if not overhead >= 0:
             raise ValueError(f"LengthBuckets: overhead must be >= 0 tokens, got {overhead!r}")
         self.model = model
         self.overhead = overhead
+        self.gives = gives
 
     @property
     def no_sync(self) -> Callable[[], Any]:
@@ -59,10 +61,10 @@ class LengthBuckets(nn.Module):
         parts, start = [], 0
         for stop in cuts:
             rows = torch.from_numpy(order[start:stop]).to(mask.device)
-            parts.append(self.model(_cut(features, rows, int(lengths[order[stop - 1]])))["sentence_embedding"])
+            parts.append(self.model(_cut(features, rows, int(lengths[order[stop - 1]])))[self.gives])
             start = stop
         back = torch.from_numpy(np.argsort(order, kind="stable")).to(mask.device)
-        return {"sentence_embedding": torch.cat(parts)[back]}
+        return {self.gives: torch.cat(parts)[back]}
 
 
 def bucket_cuts(lengths: np.ndarray, overhead: float) -> list[int]:

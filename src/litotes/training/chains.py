@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from litotes.chain import Chain
+from litotes.objectives.combine import Only, Sum
 from litotes.objectives.contrastive.infonce import InfoNCE
+from litotes.objectives.contrastive.soft_target import SoftTargetInfoNCE
+from litotes.objectives.pairwise.hinge import Hinge
+from litotes.objectives.pairwise.logistic import PairwiseLogistic
+from litotes.objectives.pairwise.margin_mse import MarginMSE
 from litotes.objectives.temperature import Temperature
-from litotes.scoring import Cosine
+from litotes.scoring import Cosine, Dot
+from litotes.sources.guide_scores import GuideScores
 from litotes.sources.same_side import SameSide
 from litotes.vetting.gist import Gist
 
@@ -36,3 +43,102 @@ def gist_loss(
     """
     same_side = [SameSide(contrast_anchors, contrast_positives)] if contrast_anchors or contrast_positives else []
     return Chain(*same_side, Cosine(), Gist(margin, strategy), InfoNCE(temperature))
+
+
+class Star(Chain):
+    """The loss of STAR: each positive above the hard negatives of the whole batch and above the other positives.
+
+        one mean        mean of log(1 + exp((s_n - s_p) / temperature)) over every pair of an anchor and a negative
+        random_weight   random_weight * (mean over what other rows brought) + mean over what the row brought itself
+
+    Scores are inner products. A few mined hard negatives alone can be pushed down while unseen documents rise; the
+    columns of other rows stand for all documents and hold training in place, and they are scored anyway. Known
+    positives of a row have sign 0 and take no part (`batch.signs`).
+
+    In one mean the row's own hard negative is 1 of 2B - 1 pairs and matters by its size only; random_weight takes the
+    two means apart.
+
+    In:   SignedBatch with features; with random_weight `columns["of"]` says who brought a column (`from_pairs`).
+    Out:  scalar >= 0.
+    Cost: O(B C D).
+
+    Args:
+        random_weight: >= 0 and finite; None = one mean over all pairs.
+        temperature: divides the scores. 1 suits raw inner products; 0.05 vectors of length 1.
+    Raises:
+        ValueError: an argument is out of range.
+    Source: Optimizing Dense Retrieval Model Training with Hard Negatives (arXiv:2104.08051), section 4; the one mean is
+        that of the released code, random_weight the weighted sum of the paper.
+    """
+
+    citation = """@inproceedings{zhan2021optimizing,
+    title = {Optimizing Dense Retrieval Model Training with Hard Negatives},
+    author = {Zhan, Jingtao and Mao, Jiaxin and Liu, Yiqun and Guo, Jiafeng and Zhang, Min and Ma, Shaoping},
+    booktitle = {SIGIR},
+    year = {2021}
+}"""
+
+    def __init__(self, random_weight: float | None = None, temperature: float = 1.0):
+        if random_weight is not None and not (random_weight >= 0 and math.isfinite(random_weight)):
+            raise ValueError(f"Star: random_weight must be >= 0 and finite or None, got {random_weight!r}")
+        if not (temperature > 0 and math.isfinite(temperature)):
+            raise ValueError(f"Star: temperature must be > 0 and finite, got {temperature!r}")
+        pairs = PairwiseLogistic(temperature=temperature)
+        if random_weight is None:
+            super().__init__(Dot(), pairs)
+        else:
+            super().__init__(Dot(), Sum((random_weight, Only("foreign", pairs)), (1.0, Only("own", pairs))))
+        self.random_weight, self.temperature = random_weight, float(temperature)
+
+
+def ngame_loss(margin: float = 0.3, k: int = 10, weight_temperature: float | None = 0.1) -> Chain:
+    """The loss of NGAME: a triplet margin over the k hardest in-batch negatives of each row, by cosine.
+
+        Cosine -> Hinge(margin, k, weight_temperature, average="count")
+
+    A batch of `Ngame` brings the hard negatives. Known positives of a row must have sign 0 (`assemble`, `signs`).
+
+    Args:
+        margin: >= 0, of cosines. k: negatives per row, >= 1.
+        weight_temperature: of the softmax that emphasises the hardest, > 0; None = a plain mean.
+    Raises:
+        ValueError: an argument is out of range.
+    Source: NGAME (arXiv:2207.04452), with the settings of the released first stage; the mean is over the slots that
+        are there, where the released code divides by batch size times k (the same if every row has k negatives).
+    """
+    return Chain(Cosine(), Hinge(margin, k, weight_temperature, average="count"))
+
+
+def dual_supervision(
+    alpha: float = 0.75, inbatch: Literal["margin_mse", "kl"] = "margin_mse", guide: bool = False
+) -> Chain:
+    """The loss of TAS-Balanced: one teacher for the pair of a row, a second one for all that meets in the batch.
+
+        L = MarginMSE over the row's own negatives + alpha (A + N) / 2
+        A, N = MarginMSE over the positives, the negatives, that other rows brought
+
+    Scores are inner products, which take on the scale of the teachers. The first teacher's scores are
+    `pairs["teacher"]`, the second one's `pairs["teacher_inbatch"]`; or those of a guide (`GuideScores`), that the loss
+    is given. "kl" is the listwise form: alpha times the cross-entropy with the softmax of the guide's scores over all
+    columns (the divergence up to a constant).
+
+    Args:
+        alpha: >= 0 and finite. inbatch: "margin_mse" or "kl", which needs guide=True.
+        guide: True = the in-batch teacher is a guide, asked in every step.
+    Raises:
+        ValueError: an argument is out of range.
+    Source: Efficiently Teaching an Effective Dense Retriever with Balanced Topic Aware Sampling (arXiv:2104.06967),
+        equations 5 to 7; the pairs of A and N are averaged over i != j, as in the released code.
+    """
+    if not (alpha >= 0 and math.isfinite(alpha)):
+        raise ValueError(f"dual_supervision: alpha must be >= 0 and finite, got {alpha!r}")
+    if inbatch not in ("margin_mse", "kl"):
+        raise ValueError(f"dual_supervision: inbatch must be 'margin_mse' or 'kl', got {inbatch!r}")
+    own = (1.0, Only("own", MarginMSE("teacher")))
+    if inbatch == "kl":
+        if not guide:
+            raise ValueError("dual_supervision: inbatch='kl' needs guide=True")
+        return Chain(GuideScores("target", share=True), Dot(), Sum(own, (alpha, SoftTargetInfoNCE(1.0))))
+    teacher = MarginMSE("teacher_inbatch")
+    both = [(alpha / 2, Only(part, teacher)) for part in ("foreign positives", "foreign negatives")]
+    return Chain(*([GuideScores()] if guide else []), Dot(), Sum(own, *both))

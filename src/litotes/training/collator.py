@@ -26,7 +26,7 @@ class EvidenceCollator:
     Cost: tokenising B + C texts; the signs take less than a millisecond.
 
     `epoch` decides which positives are drawn: the callback `Clock` sets it. `seen` counts batches, anchors and
-    candidates so far.
+    candidates so far. `before_batch` is called before a batch is made: there `Refresh` exchanges `rows`.
 
     Args:
         preprocess: texts, prompt -> features; `model.preprocess`. With `tasks` it is also given task=.
@@ -60,10 +60,12 @@ class EvidenceCollator:
         self.in_batch, self.others, self.texts = in_batch, others, texts
         self.epoch = 0
         self.seen: Counter[str] = Counter()
+        self.before_batch: Callable[[], None] = _nothing
 
     def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, Any]:
         import torch
 
+        self.before_batch()
         rows = self.rows
         numbers = [int(row["row"]) for row in features]
         anchors = rows.anchor[numbers]
@@ -110,6 +112,10 @@ class EvidenceCollator:
                     documents.append(document)
                     of.append(place)
         return np.array(documents, np.int64), np.array(of, np.int64)
+
+
+def _nothing() -> None:
+    pass
 
 
 def prompts_of(model: Any, query_prompt: str | None = None, document_prompt: str | None = None) -> tuple[str, str]:

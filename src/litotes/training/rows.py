@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -23,10 +23,12 @@ class TrainingRows:
 
     With per="anchor" (the default) there is one row per anchor, and every epoch draws one of its positives, evenly:
     an anchor with a hundred positives does not outweigh one with a single one. With per="pair" there is one row per
-    (anchor, positive). A draw depends on seed, epoch and anchor id only.
+    (anchor, positive), with per="triple" one per (anchor, positive, negative): then a batcher can choose among the
+    pairs of an anchor by their gaps. A draw depends on seed, epoch and anchor id only.
 
     A row has up to n believed negatives, those of `litotes.evidence.select`. A row with fewer, even with none, stays
-    and is counted: its field are the other candidates of the batch. An anchor without a believed positive has no row.
+    and is counted: its field are the other candidates of the batch. An anchor without a believed positive has no row,
+    nor has a pair without a negative if per="triple".
 
     `collection`: where the texts come from. `lookup`: all evidence, doubted rows too, for the pairs that meet.
     `anchor` int32 [R]: row of the query. `positives`, `negatives`: rows of documents, a list per training row;
@@ -54,7 +56,7 @@ class TrainingRows:
         *,
         n: int = 1,
         how: Literal["top", "random"] = "top",
-        per: Literal["anchor", "pair"] = "anchor",
+        per: Literal["anchor", "pair", "triple"] = "anchor",
         seed: int = 0,
     ) -> TrainingRows:
         """Rows from evidence: give all of it, not a selection, or doubts about pairs that meet by chance are lost.
@@ -68,8 +70,8 @@ class TrainingRows:
             ValueError: an argument is out of range, or no anchor has a believed positive.
             BadInput: evidence names an id that the collection does not have.
         """
-        if per not in ("anchor", "pair"):
-            raise ValueError(f"TrainingRows: per must be 'anchor' or 'pair', got {per!r}")
+        if per not in ("anchor", "pair", "triple"):
+            raise ValueError(f"TrainingRows: per must be 'anchor', 'pair' or 'triple', got {per!r}")
         if not (isinstance(n, int) and n >= 0):
             raise ValueError(f"TrainingRows: n must be a whole number >= 0, got {n!r}")
         kept, known, asked = [], pa.array([], pa.string()), pa.array([], pa.string())
@@ -93,6 +95,41 @@ class TrainingRows:
 
     def __len__(self) -> int:
         return len(self.anchor)
+
+    def renewed(self, evidence: pa.Table | Evidence, how: Literal["top", "random"] = "top") -> TrainingRows:
+        """The same rows in the same order, with the same positives, under other evidence: what it believes of
+        negatives, and of the pairs that meet by chance. A row of whose anchor it says nothing has no negatives.
+
+        Raises:
+            ValueError, BadInput: as `of`.
+        """
+        made = TrainingRows.of(evidence, self.collection, n=self.n, how=how, seed=self.seed)
+        place = np.full(len(self.collection.queries), len(made), np.int64)
+        place[made.anchor] = np.arange(len(made))
+        there = made.negatives
+        sizes = np.r_[np.diff(there.offsets), 0][place[self.anchor]]
+        starts = np.r_[there.offsets[:-1], 0][place[self.anchor]]
+        offsets = np.r_[0, np.cumsum(sizes)].astype(np.int64)
+        taken = np.repeat(starts - offsets[:-1], sizes) + np.arange(offsets[-1])
+        negatives = Csr(offsets, there.items[taken])
+        changed = {"negatives": len(taken), "short": int((sizes < self.n).sum()), "bare": int((sizes == 0).sum())}
+        return replace(
+            made,
+            anchor=self.anchor,
+            positives=self.positives,
+            negatives=negatives,
+            counts={**self.counts, **changed},
+        )
+
+    def gaps(self) -> np.ndarray:
+        """What a teacher sees between the first positive and the first negative of every row: float32 [R], the scores
+        of evidence, s_p - s_n. NaN where one of them has no score or the row no negative.
+        """
+        code = self.anchor_code[self.anchor]
+        has = np.diff(self.negatives.offsets) > 0
+        negative = self.candidate_code[self.negatives.items[np.where(has, self.negatives.offsets[:-1], 0)]]
+        positive = self.candidate_code[self.positives.items[self.positives.offsets[:-1]]]
+        return self.lookup.scores(code, positive) - self.lookup.scores(code, np.where(has, negative, -1))
 
     def draw(self, row: int, epoch: int) -> int:
         """The document that is the positive of a row in an epoch."""
@@ -168,13 +205,20 @@ def _rows(
     positives = _lists(place[query[positive]], document[positive], len(anchor))
     mine = negative & (place[query] >= 0)
     negatives = _lists(place[query[mine]], document[mine], len(anchor))
-    if per == "pair":
+    if per != "anchor":
         source = positives.rows()
         spread = np.concatenate([negatives.row(i) for i in source]) if len(source) else negatives.items
         sizes = np.diff(negatives.offsets)[source]
         negatives = Csr(np.r_[0, np.cumsum(sizes)].astype(np.int64), spread)
         positives, anchor = Csr(np.arange(len(source) + 1), positives.items), anchor[source]
-    held = np.diff(negatives.offsets)
+    held, without = np.diff(negatives.offsets), anchors - len(np.unique(anchor))
+    if per == "triple":
+        source = negatives.rows()
+        if not len(source):
+            raise ValueError("TrainingRows: per='triple' needs negatives, and no believed pair has one")
+        single = np.arange(len(source) + 1)
+        negatives = Csr(single, negatives.items)
+        positives, anchor = Csr(single, positives.items[source]), anchor[source]
     counts = {
         "anchors": anchors,
         "rows": len(anchor),
@@ -182,7 +226,7 @@ def _rows(
         "negatives": len(negatives.items),
         "short": int((held < n).sum()),
         "bare": int((held == 0).sum()),
-        "without_positive": anchors - len(np.unique(anchor)),
+        "without_positive": without,
     }
     return anchor.astype(np.int32), positives, negatives, counts
 

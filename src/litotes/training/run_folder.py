@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ class Trained:
     `path`: folder of the model, as sentence-transformers loads it. `seconds`: time in the trainer, in the call that
     finished. `steps`: optimiser steps from the start. `texts_per_step`: texts encoded per step and process, on average.
     `curve`: [{"step", "loss"}, ...], each loss the mean since the entry before. `counts`: of the training rows.
+    `refreshes`: what each refresh of the negatives found and took (`Refreshing.report`).
     """
 
     path: Path
@@ -31,6 +32,7 @@ class Trained:
     texts_per_step: float
     curve: list[dict[str, float]]
     counts: dict[str, int]
+    refreshes: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,23 @@ class RunFolder:
         write_json(made / RECORD, {"checksum": checksum, "settings": self.settings, "trained": record})
         os.replace(made, self.out)
         shutil.rmtree(self.partial)
+
+    def ended(
+        self,
+        trainer: Any,
+        model: Any,
+        seconds: float,
+        texts: float,
+        counts: dict[str, int],
+        refreshes: list[dict[str, Any]] | None = None,
+    ) -> Trained:
+        """What a trainer that came to its end has made; its first process puts the model into its place."""
+        curve = [{"step": e["step"], "loss": e["loss"]} for e in trainer.state.log_history if "loss" in e]
+        trained = Trained(self.out, seconds, trainer.state.global_step, texts, curve, counts, refreshes or [])
+        if trainer.is_world_process_zero():
+            self.finish(model, trained)
+        trainer.accelerator.wait_for_everyone()
+        return trained
 
     def _last_checkpoint(self) -> Path | None:
         """The trainer writes its state behind everything else, the objective follows: both there, all there."""

@@ -41,11 +41,11 @@ def read(
     """
     path = Path(path)
     gatherer = Gatherer(TOOL, BadRows(skip=skip_bad), collection=collection, scorer=scorer)
-    for file in _files(path):
+    for file in files_of(path):
         for line, row in read_objects(file, gatherer.bad):
             place = Place(file, line)
             with gatherer.bad:
-                _read_row(row, place, gatherer)
+                read_row(row, place, gatherer)
     if pool is not None:
         for line, row in read_objects(Path(pool), gatherer.bad):
             place = Place(Path(pool), line)
@@ -89,7 +89,7 @@ def write(
     return Written(rows, chosen.lost, files=tuple(files))
 
 
-def _files(path: Path) -> list[Path]:
+def files_of(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     found = sorted(file for file in path.iterdir() if file.name.endswith(ENDINGS))
@@ -98,7 +98,7 @@ def _files(path: Path) -> list[Path]:
     return found
 
 
-def _read_row(row: dict[str, Any], place: Place, gatherer: Gatherer) -> None:
+def read_row(row: dict[str, Any], place: Place, gatherer: Gatherer) -> None:
     query = text(present(row, "query", place), "query", place)
     given: list[Given] = []
     for name, sign in (("pos", 1), ("neg", -1)):

@@ -47,7 +47,7 @@ def read(
         if threshold is not None and ("label" in row or "labels" in row):
             raise ValueError(f"labelled-lists: {path} has labels, so a threshold has no meaning")
         with gatherer.bad:
-            _read_row(row, place, gatherer, threshold)
+            read_row(row, place, gatherer, threshold)
     return gatherer.exchange(path.stem)
 
 
@@ -89,7 +89,7 @@ def write(
     return Written(rows, +chosen.lost, files=(Path(path),))
 
 
-def _read_row(row: dict[str, Any], place: Place, gatherer: Gatherer, threshold: float | None) -> None:
+def read_row(row: dict[str, Any], place: Place, gatherer: Gatherer, threshold: float | None) -> None:
     inputs = st.inputs_of(list(row), place, 2, 2, WHAT)
     query = text(row[inputs[0]], inputs[0], place)
     documents = texts(read_cell(row[inputs[1]], place.file), inputs[1], place)

@@ -44,9 +44,9 @@ def read(
     path = Path(path)
     gatherer = Gatherer(st.TOOL, BadRows(skip=skip_bad), collection=collection, scorer=scorer)
     for place, row in st.checked_rows(path, gatherer, read_split):
-        _check_threshold(row, threshold, place)
+        check_threshold(row, threshold, place)
         with gatherer.bad:
-            _read_row(row, place, gatherer, threshold)
+            read_row(row, place, gatherer, threshold)
     return gatherer.exchange(path.stem)
 
 
@@ -78,7 +78,7 @@ def write(
     return Written(rows, chosen.lost, files=(Path(path),))
 
 
-def _read_row(row: dict[str, Any], place: Place, gatherer: Gatherer, threshold: float | None) -> None:
+def read_row(row: dict[str, Any], place: Place, gatherer: Gatherer, threshold: float | None) -> None:
     inputs = st.inputs_of(list(row), place, 2, 2, WHAT)
     anchor, candidate = (text(row[name], name, place) for name in inputs)
     label = next((name for name in ("label", "labels") if name in row), None)
@@ -97,7 +97,7 @@ def _read_row(row: dict[str, Any], place: Place, gatherer: Gatherer, threshold: 
     gatherer.row(place, Given(anchor, field=inputs[0]), [Given(candidate, sign=sign, score=score, field=inputs[1])])
 
 
-def _check_threshold(row: dict[str, Any], threshold: float | None, place: Place) -> None:
+def check_threshold(row: dict[str, Any], threshold: float | None, place: Place) -> None:
     labelled = "label" in row or "labels" in row
     if not labelled and ("score" in row or "scores" in row) and threshold is None:
         raise place.fault("scores without labels", "a label, or a threshold that says where positives begin", "score")

@@ -48,18 +48,18 @@ def read(
     """
     path = Path(path)
     gatherer = Gatherer(TOOL, BadRows(skip=skip_bad), collection=collection, scorer=scorer)
-    content = _load(path)
+    content = load(path)
     if collection is None:
         corpora = content["corpus"]
         for entry in (
             [corpora] if isinstance(corpora, dict) else listed(corpora, "corpus", Place(path, None), "corpora")
         ):
-            _read_corpus(entry, path, gatherer)
+            read_corpus(entry, path, gatherer)
     gatherer.documents.closed = True
     for i, row in enumerate(listed(content["data"], "data", Place(path, None), "rows")):
         place = Place(path, None, f"data[{i}].")
         with gatherer.bad:
-            _read_row(row, place, gatherer)
+            read_row(row, place, gatherer)
     return gatherer.exchange(path.stem)
 
 
@@ -104,7 +104,7 @@ def write(
     return Written(rows, +chosen.lost, files=(path, folder))
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
@@ -119,7 +119,7 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read_corpus(entry: Any, path: Path, gatherer: Gatherer) -> None:
+def read_corpus(entry: Any, path: Path, gatherer: Gatherer) -> None:
     if not isinstance(entry, dict) or not isinstance(entry.get("path"), str):
         raise BadInput(spoken(entry), 'an object like {"path": "folder"}', file=path, field="corpus")
     folder = path.parent / entry["path"]
@@ -141,7 +141,7 @@ def _read_corpus(entry: Any, path: Path, gatherer: Gatherer) -> None:
                 gatherer.document(given, place)
 
 
-def _read_row(row: Any, place: Place, gatherer: Gatherer) -> None:
+def read_row(row: Any, place: Place, gatherer: Gatherer) -> None:
     if not isinstance(row, dict):
         raise place.fault(spoken(row), "an object")
     for name in REQUIRED:

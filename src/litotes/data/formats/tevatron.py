@@ -40,7 +40,7 @@ def read(
     gatherer = Gatherer(TOOL, BadRows(skip=skip_bad), collection=collection)
     for line, row in read_objects(path, gatherer.bad):
         with gatherer.bad:
-            _read_row(row, Place(path, line), gatherer)
+            read_row(row, Place(path, line), gatherer)
     return gatherer.exchange(path.name.partition(".")[0])
 
 
@@ -68,7 +68,7 @@ def write(
     return Written(write_lines(Path(path), _rows(chosen)), chosen.lost, files=(Path(path),))
 
 
-def _read_row(row: dict[str, Any], place: Place, gatherer: Gatherer) -> None:
+def read_row(row: dict[str, Any], place: Place, gatherer: Gatherer) -> None:
     query_id = identity(present(row, "query_id", place), "query_id", place)
     query = text(present(row, "query", place), "query", place)
     given: list[Given] = []

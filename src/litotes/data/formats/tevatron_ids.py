@@ -45,7 +45,7 @@ def read(
     if path.is_dir():
         rows = path / ROWS
         for line, row in read_objects(path / CORPUS, gatherer.bad):
-            _read_document(row, Place(path / CORPUS, line), gatherer)
+            read_document(row, Place(path / CORPUS, line), gatherer)
     elif collection is None:
         raise BadInput(
             "a file of rows with ids of documents", f"a folder with {CORPUS} besides, or a collection", file=path
@@ -53,7 +53,7 @@ def read(
     gatherer.documents.closed = True
     for line, row in read_objects(rows, gatherer.bad):
         with gatherer.bad:
-            _read_row(row, Place(rows, line), gatherer)
+            read_row(row, Place(rows, line), gatherer)
     return gatherer.exchange(path.name.partition(".")[0])
 
 
@@ -91,7 +91,7 @@ def write(
     return Written(rows, chosen.lost, files=(path / ROWS, path / CORPUS))
 
 
-def _read_document(row: dict[str, Any], place: Place, gatherer: Gatherer) -> None:
+def read_document(row: dict[str, Any], place: Place, gatherer: Gatherer) -> None:
     try:
         docid = identity(present(row, "docid", place), "docid", place)
         title = text(row["title"], "title", place, empty=True) if row.get("title") is not None else None
@@ -104,7 +104,7 @@ def _read_document(row: dict[str, Any], place: Place, gatherer: Gatherer) -> Non
     gatherer.notes.update(f"fields {name!r} of documents that were not read" for name in named)
 
 
-def _read_row(row: dict[str, Any], place: Place, gatherer: Gatherer) -> None:
+def read_row(row: dict[str, Any], place: Place, gatherer: Gatherer) -> None:
     query_id = identity(present(row, "query_id", place), "query_id", place)
     query = text(present(row, "query_text", place), "query_text", place)
     given: list[Given] = []

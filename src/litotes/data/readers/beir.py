@@ -22,9 +22,9 @@ HEADER = ("query-id", "corpus-id", "score")
 def read_beir(folder: str | Path, *, split: str | None = None, skip_bad: bool = False) -> ReadCollection:
     """A BEIR folder; each file may be gzipped (`corpus.jsonl.gz`).
 
-    Beside `_id`, `title` and `text`, the fields `group`, `date` and `taxonomy` are kept, also from the object
-    `metadata`; others are named in `notes`. Queries without a judgement stay (BEIR's own loader drops them). A query
-    may be judged in several splits.
+    Beside `_id`, `title` and `text`, the fields `group`, `date`, `taxonomy` and `modality` are kept, also from the
+    object `metadata`; others are named in `notes`. Queries without a judgement stay (BEIR's own loader drops them). A
+    query may be judged in several splits.
 
     Args:
         split: read only `qrels/<split>.tsv`; None reads all of them, in alphabetical order.

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from litotes.data.collection import JUDGEMENTS, Collection
 from litotes.errors import BadInput, BadRows
 
-OPTIONAL = ("title", "group", "date", "taxonomy")
+OPTIONAL = ("title", "group", "date", "taxonomy", "modality")
 """Columns kept beside id and text where they are there; a title is kept for documents only."""
 
 

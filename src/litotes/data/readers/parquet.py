@@ -17,8 +17,8 @@ from litotes.errors import BadInput, BadRows
 def read_parquet(folder: str | Path, *, split: str | None = None, skip_bad: bool = False) -> ReadCollection:
     """A folder as `write_parquet` writes it; `related.parquet` is read where it is there.
 
-    Columns: `id` (or `_id`), `text`, optional `title`, `group`, `date`, `taxonomy`; `query`, `document`, `grade` (or
-    BEIR's `query-id`, `corpus-id`, `score`). Lines in messages are rows, from 1.
+    Columns: `id` (or `_id`), `text`, optional `title`, `group`, `date`, `taxonomy`, `modality`; `query`, `document`,
+    `grade` (or BEIR's `query-id`, `corpus-id`, `score`). Lines in messages are rows, from 1.
 
     Args:
         split: read only that split; None reads all, in alphabetical order.

@@ -22,7 +22,7 @@ GRADE_NAMES = ("grade", "score")
 def texts_of(table: pa.Table, file: Path, bad: BadRows, notes: Counter[str], *, kind: str) -> pa.Table:
     """Queries (kind "queries") or documents ("corpus") from a table with `id` or `_id`, `text` and optional columns.
 
-    Whole numbers as ids are written out ("7"), and so are numbers, days and times in `group`, `date` and `taxonomy`.
+    Whole numbers as ids are written out ("7"), and so are numbers, days and times in the optional columns.
     """
     identity = named(table, ID_NAMES, file)
     if "text" not in table.column_names:

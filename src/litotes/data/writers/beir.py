@@ -13,15 +13,15 @@ from litotes.data.collection import Collection
 from litotes.data.writers.folder import fresh_folder, lost_columns, split_names
 from litotes.errors import BadInput
 
-METADATA = ("group", "date", "taxonomy")
+METADATA = ("group", "date", "taxonomy", "modality")
 
 
 def write_beir(collection: Collection, folder: str | Path) -> Counter[str]:
     """Write corpus.jsonl, queries.jsonl and qrels/<split>.tsv; `read_beir` reads them back.
 
-    `group`, `date` and `taxonomy` go into BEIR's object `metadata`, a missing title is written as "". Whole grades are
-    written as integers. Other grades are written with a decimal point, and counted: litotes reads them, BEIR's own
-    loader takes integers only.
+    `group`, `date`, `taxonomy` and `modality` go into BEIR's object `metadata`, a missing title is written as "". Whole
+    grades are written as integers. Other grades are written with a decimal point, and counted: litotes reads them,
+    BEIR's own loader takes integers only.
 
     Out:  counts of what BEIR cannot hold: values of other columns, rows of `related`, grades that are not whole. Empty
           where nothing is lost.

@@ -8,7 +8,7 @@ from pathlib import Path
 from litotes.data.collection import JUDGEMENTS, RELATED, Collection
 from litotes.data.writers.folder import fresh_folder, lost_columns, split_names
 
-TEXTS = ("id", "title", "text", "group", "date", "taxonomy")
+TEXTS = ("id", "title", "text", "group", "date", "taxonomy", "modality")
 
 
 def write_parquet(collection: Collection, folder: str | Path) -> Counter[str]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -14,6 +12,7 @@ from litotes.data.anchors import Anchors
 from litotes.data.collection import Collection
 from litotes.search.approximate import ApproximateIndex
 from litotes.search.mask import Mask
+from litotes.search.report import Reports, SearchReport
 from litotes.search.space import Space
 from litotes.sources.found import Found, from_matrix
 from litotes.sources.mined.conditions import check_conditions, masks
@@ -34,8 +33,9 @@ class Mined:
     Never found are an anchor's positives and their exact copies, nor what `apart`, `time` and `only` rule out; ranks
     are counted without them. `search` says how: "exact" (certified), or by an index of FAISS whose effort is raised
     until it finds 95 % of the exact window for a sample of the queries; its recall on another sample stands in the
-    notes of the run. Scores are the same either way. The index of a memory-mapped corpus is kept beside the vectors,
-    where that folder can be written to, so that a run that goes on finds the same; else one thread builds it.
+    notes of the run. Scores are the same either way. The index is kept in the folder that the space names (a run's
+    cache, else its working folder; never where somebody's own vectors lie), so that a run that goes on finds the same;
+    without one it is built by one thread, which always builds the same.
 
     Out:  Found of source "dense": `rank` in [skip, skip + depth), `score` that of the space. An anchor for which the
           corpus holds fewer documents gets what is there and is counted in `short`.
@@ -85,15 +85,16 @@ class Mined:
             raise ValueError("Mined: needs vectors, but there is no model and no space; use Bm25 or give a model")
         mask, depth = masks(self, collection), min(self.skip + self.depth, max(len(collection.corpus), 1))
         if self.search == "exact":
-            return _Finder(self, mask, lambda rows, given: space.top_k(rows, depth, given))
-        file = kept_beside(space.corpus)
+            seen = Reports()
+            return _Finder(self, mask, lambda rows, given: space.top_k(rows, depth, given, report=seen), seen)
         index = ApproximateIndex.build(
             space.corpus,
             space.similarity,
             kind=self.search,
             seed=self.seed,
-            threads=1 if file is None else None,
-            file=None if file is None else file.with_name(f"{file.name}.{self.search}-{space.similarity}-{self.seed}"),
+            threads=1 if space.folder is None else None,
+            folder=space.folder,
+            corpus_norms=space.corpus_norms,
         )
         notes: dict[str, str | float] = {"search": index.kind}
         if len(space.queries):
@@ -107,7 +108,7 @@ class Mined:
             )
             return answer.ids, answer.scores
 
-        finder = _Finder(self, mask, approximate, notes)
+        finder = _Finder(self, mask, approximate, Reports(), notes)
         return finder
 
     def __str__(self) -> str:
@@ -116,19 +117,19 @@ class Mined:
 
 @dataclass(frozen=True, eq=False)
 class _Finder:
-    """Finds for slices of anchors. `notes`: what a report should say about the search."""
+    """Finds for slices of anchors. `notes`: what a report should say about an approximate search."""
 
     part: Mined
     mask: Callable[[Anchors], Mask]
     search: Callable[[np.ndarray, Mask], tuple[np.ndarray, np.ndarray]]
+    seen: Reports
     notes: dict[str, str | float] = field(default_factory=dict)
 
     def __call__(self, anchors: Anchors) -> Found:
         ids, scores = self.search(anchors.query, self.mask(anchors))
         return window(from_matrix(self.part.name, ids, scores, 0, of_space=True), anchors, self.part)
 
-
-def kept_beside(vectors: np.ndarray) -> Path | None:
-    """The file of memory-mapped vectors, if its folder can be written to."""
-    name = getattr(vectors, "filename", None)
-    return Path(name) if name is not None and os.access(Path(name).parent, os.W_OK) else None
+    @property
+    def searches(self) -> dict[str, SearchReport]:
+        """How the exact searches so far were proved, by the spelling of the source."""
+        return {} if self.seen.joined is None else {str(self.part): self.seen.joined}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,12 +12,14 @@ import pyarrow as pa
 from litotes.data.collection import Collection
 from litotes.evidence import Evidence
 from litotes.training.run_folder import OBJECTIVE, RunFolder, Trained
+from litotes.training.running import check_settings, parsed_objective, set_dropout, trained_by, trainer_arguments
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from torch import nn
 
-_SHORT = 256  # tokens; above it, attention that is not fused needs too much memory
+    from litotes.training.refresh import Refresh
+    from litotes.training.rows import TrainingRows
 
 
 def train_retriever(
@@ -34,7 +34,7 @@ def train_retriever(
     batch_size: int = 32,
     n: int = 1,
     how: Literal["top", "random"] = "top",
-    per: Literal["anchor", "pair"] = "anchor",
+    per: Literal["anchor", "pair", "triple"] = "anchor",
     learning_rate: float = 2e-5,
     warmup: float = 0.1,
     weight_decay: float = 0.01,
@@ -45,6 +45,8 @@ def train_retriever(
     guide: SentenceTransformer | str | None = None,
     others: Literal["silent", "pull"] = "silent",
     in_batch: bool = True,
+    batcher: Any = None,
+    refresh: Refresh | None = None,
     query_prompt: str | None = None,
     document_prompt: str | None = None,
     log_every: int = 10,
@@ -81,6 +83,9 @@ def train_retriever(
         mini_batch_size: texts encoded at a time with cached gradients: batches larger than memory; None = all.
         guide: a second model, for chains with a part that reads one.
         others, in_batch: see `litotes.assemble.assemble`.
+        batcher: `Ngame(...)`, `TasBalanced(...)` or a spelling, "ngame()": what meets in a batch; None = an even draw.
+            Gaps for `TasBalanced` are those of the evidence's scores and need per="triple".
+        refresh: mine negatives anew during training; None = those of the evidence all along.
         query_prompt, document_prompt: put before texts; None = the model's own, "" = none.
         log_every, checkpoints: steps between entries of the curve, and between checkpoints (two are kept), >= 1.
         resume: False throws an unfinished run away.
@@ -90,11 +95,21 @@ def train_retriever(
         FloatingPointError: the loss became infinite or no number.
         KeyboardInterrupt: the run was interrupted; it can be resumed.
     """
-    _check(
-        epochs, max_steps, batch_size, learning_rate, warmup, weight_decay, dropout, precision, log_every, checkpoints
+    check_settings(
+        "train_retriever",
+        epochs=epochs,
+        max_steps=max_steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        warmup=warmup,
+        weight_decay=weight_decay,
+        dropout=dropout,
+        precision=precision,
+        log_every=log_every,
+        checkpoints=checkpoints,
     )
     import torch
-    from sentence_transformers import SentenceTransformerTrainer
+    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from transformers import PrinterCallback
 
     from litotes.data.fingerprint import model_checksum
@@ -109,17 +124,21 @@ def train_retriever(
     device = best_device()
     out = Path(out)
     student = load_model(model, device) if isinstance(model, (str, Path)) else model
-    chain = _parsed(objective)
+    chain = parsed_objective(objective)
     evidence = Evidence.open(evidence) if isinstance(evidence, (str, Path)) else evidence
     rows = TrainingRows.of(evidence, collection, n=n, how=how, per=per, seed=seed)
     prompts = prompts_of(student, query_prompt, document_prompt)
+    part = _parsed_batcher(batcher)
+    if per == "triple" and refresh is not None:
+        raise ValueError("train_retriever: refresh gives rows other negatives; per='triple' is one row per negative")
     bf16 = precision == "bf16" or (precision == "auto" and best_dtype(student, device) == "bfloat16")
     settings = {
         "model": model_checksum(student), "rows": rows.checksum(), "objective": str(chain), "prompts": list(prompts),
         "epochs": epochs, "max_steps": max_steps, "batch_size": batch_size, "learning_rate": learning_rate,
         "warmup": warmup, "weight_decay": weight_decay, "dropout": dropout, "seed": seed, "bf16": bf16, "per": per,
         "how": how, "mini_batch_size": mini_batch_size, "guide": _guide_name(guide), "others": others,
-        "in_batch": in_batch,
+        "in_batch": in_batch, "refresh": None if refresh is None else refresh.identity,
+        "batcher": None if part is None else str(part),
     }  # fmt: skip
     folder = RunFolder(out, settings)
     finished = folder.finished()
@@ -127,7 +146,7 @@ def train_retriever(
         return finished
     checkpoint = folder.open(resume)
 
-    _set_dropout(student, dropout)
+    set_dropout(student, dropout)
     loss = Loss(student, chain, guide=guide, mini_batch_size=mini_batch_size)
     if device == "cpu":
         loss.add_module("model", LengthBuckets(student))
@@ -142,11 +161,21 @@ def train_retriever(
         texts=guide is not None,
     )
     interruptible = Interruptible()
-    callbacks = [Clock(collator, loss), KeepsObjective(loss.chain), Finite(), Bar(), interruptible]
+    refreshing = [] if refresh is None else [refresh.over(collator, evidence, how=how)]
+    dataset, meeting, fresh = _meeting(part, rows, per, student, prompts[0])
+    callbacks = [
+        Clock(collator, loss),
+        *refreshing,
+        *fresh,
+        KeepsObjective(loss.chain),
+        Finite(),
+        Bar(),
+        interruptible,
+    ]
     trainer = SentenceTransformerTrainer(
         model=student,
-        args=_arguments(folder, device, log_every, checkpoints),
-        train_dataset=rows.dataset(),
+        args=trainer_arguments(SentenceTransformerTrainingArguments, folder, device, log_every, checkpoints, **meeting),
+        train_dataset=dataset,
         loss=loss,
         data_collator=collator,  # type: ignore[arg-type]
         callbacks=callbacks,
@@ -156,125 +185,40 @@ def train_retriever(
         state = torch.load(checkpoint / OBJECTIVE, map_location=student.device, weights_only=True)
         loss.chain.load_state_dict(state)
 
-    interruptible.take()
-    begun = time.perf_counter()
-    try:
-        with _quick_attention(student, device):
-            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    finally:
-        interruptible.release()
-        trainer.accelerator.unwrap_model(student, keep_fp32_wrapper=False)  # autocast was for the run only
-    seconds = time.perf_counter() - begun
-    if interruptible.interrupted is not None and trainer.state.global_step < trainer.state.max_steps:
-        raise KeyboardInterrupt(f"training stopped after step {trainer.state.global_step}; call again to go on")
-
-    curve = [{"step": e["step"], "loss": e["loss"]} for e in trainer.state.log_history if "loss" in e]
+    seconds = trained_by(trainer, student, device, checkpoint, interruptible)
     texts = (collator.seen["anchors"] + collator.seen["candidates"]) / max(collator.seen["batches"], 1)
-    trained = Trained(out, seconds, trainer.state.global_step, texts, curve, rows.counts)
-    if trainer.is_world_process_zero():
-        folder.finish(student, trained)
-    trainer.accelerator.wait_for_everyone()
-    return trained
+    report = [entry for each in refreshing for entry in each.report]
+    return folder.ended(trainer, student, seconds, texts, rows.counts, report)
 
 
-def _arguments(folder: RunFolder, device: str, log_every: int, checkpoints: int) -> Any:
-    from sentence_transformers import SentenceTransformerTrainingArguments
+def _parsed_batcher(batcher: Any) -> Any:
+    if not isinstance(batcher, str):
+        return batcher
+    from litotes.catalog import parse
 
-    given = folder.settings
-    return SentenceTransformerTrainingArguments(
-        output_dir=str(folder.partial),
-        use_cpu=device == "cpu",
-        bf16=given["bf16"],
-        seed=given["seed"],
-        data_seed=given["seed"],
-        per_device_train_batch_size=given["batch_size"],
-        num_train_epochs=given["epochs"],
-        max_steps=given["max_steps"] or -1,
-        learning_rate=given["learning_rate"],
-        warmup_steps=given["warmup"],
-        weight_decay=given["weight_decay"],
-        optim="adamw_torch_fused",
-        logging_steps=log_every,
-        logging_nan_inf_filter=False,
-        save_strategy="steps",
-        save_steps=checkpoints,
-        save_total_limit=2,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=device != "cpu",
-        report_to="none",
-        disable_tqdm=True,
-    )
+    return parse(batcher, stage="batcher")
 
 
-def _check(
-    epochs: float,
-    max_steps: int | None,
-    batch_size: int,
-    learning_rate: float,
-    warmup: float,
-    weight_decay: float,
-    dropout: float | None,
-    precision: str,
-    log_every: int,
-    checkpoints: int,
-) -> None:
-    def refuse(name: str, expected: str, value: object) -> None:
-        raise ValueError(f"train_retriever: {name} must be {expected}, got {value!r}")
+def _meeting(
+    part: Any, rows: TrainingRows, per: str, student: Any, prompt: str
+) -> tuple[Any, dict[str, Any], list[Any]]:
+    """The data set, the trainer's arguments and the callbacks by which a batcher says what meets."""
+    if part is None:
+        return rows.dataset(), {}, []
+    from litotes.data.encoder import Encoder
+    from litotes.training.batching import Batches, FreshBatches
 
-    if not (epochs > 0 and math.isfinite(epochs)):
-        refuse("epochs", "> 0 and finite", epochs)
-    if not (learning_rate > 0 and math.isfinite(learning_rate)):
-        refuse("learning_rate", "> 0 and finite", learning_rate)
-    if not 0 <= warmup < 1:
-        refuse("warmup", "in [0, 1)", warmup)
-    if not (weight_decay >= 0 and math.isfinite(weight_decay)):
-        refuse("weight_decay", ">= 0 and finite", weight_decay)
-    if dropout is not None and not 0 <= dropout < 1:
-        refuse("dropout", "in [0, 1) or None", dropout)
-    if precision not in ("auto", "fp32", "bf16"):
-        refuse("precision", "'auto', 'fp32' or 'bf16'", precision)
-    whole = {"batch_size": batch_size, "log_every": log_every, "checkpoints": checkpoints, "max_steps": max_steps}
-    for name, value in whole.items():
-        if not (isinstance(value, int) and value >= 1) and not (name == "max_steps" and value is None):
-            refuse(name, "a whole number >= 1", value)
+    dataset = rows.dataset().add_column("anchor", rows.anchor.astype("int64"))
+    known = {"gaps": rows.gaps()} if per == "triple" and "gaps" in inspect.signature(part.over).parameters else {}
+    batches = Batches(part, dataset, anchor="anchor", **known)
 
+    def encode(queries: Sequence[Any]) -> Any:
+        return Encoder(student, query_prompt=prompt).encode([rows.query_texts[row] for row in queries], "query")
 
-def _parsed(objective: nn.Module | str) -> Any:
-    from litotes.chain import Chain
-
-    if isinstance(objective, str):
-        from litotes.catalog import parse
-
-        return _parsed(parse(objective))
-    return objective if isinstance(objective, Chain) else Chain(objective)
+    return dataset, {"batch_sampler": batches}, [FreshBatches(batches, encode)]
 
 
 def _guide_name(guide: Any) -> str | None:
     from litotes.data.fingerprint import model_checksum
 
     return guide if guide is None or isinstance(guide, str) else model_checksum(guide)
-
-
-def _set_dropout(model: nn.Module, dropout: float | None) -> None:
-    import torch
-
-    if dropout is not None:
-        for module in model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = dropout
-
-
-@contextmanager
-def _quick_attention(model: Any, device: str) -> Iterator[None]:
-    """On a CPU, attention as plain products: its fused form cannot draw dropout there and is slow backwards."""
-    length = model.max_seq_length
-    quick = device == "cpu" and length is not None and length <= _SHORT
-    inner = [m for m in model.modules() if quick and hasattr(m, "set_attn_implementation") and hasattr(m, "config")]
-    before = [module.config._attn_implementation for module in inner]
-    for module in inner:
-        module.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        for module, name in zip(inner, before, strict=True):
-            module.set_attn_implementation(name)

@@ -1,0 +1,1 @@
+"""Soft targets: how far each candidate is meant, beside the signs."""
