@@ -54,7 +54,10 @@ FAULTS = {
     "evaluate": ({"depth": 50}, "evaluate: depth must be >= 100 for Recall@100, got 50"),
     "seed": (-1, "seed: input should be greater than or equal to 0, got -1"),
     "report": ({"example": 3}, "report.example: unknown key; allowed here: examples"),
-    "arms": ([{"name": "a", "titel": "A"}], "arms[0].titel: unknown key; allowed here: batcher, name, negatives, objective"),
+    "arms": (
+        [{"name": "a", "titel": "A"}],
+        "arms[0].titel: unknown key; allowed here: batcher, name, negatives, objective",
+    ),
 }
 
 

@@ -408,3 +408,51 @@ def test_seeds_must_be_at_least_one(tiny_recipe, tmp_path):
     with pytest.raises(ValueError, match="run: seeds must be >= 1, got 0"):
         run(tiny_recipe, seeds=0, runs=tmp_path)
     assert not list(tmp_path.glob("tiny/*"))
+
+
+def test_arms_may_name_a_batcher_refreshed_negatives_or_a_whole_trainer(tiny_model, tmp_path):
+    recipe = tmp_path / "ways.toml"
+    recipe.write_text(f"""
+[collection]
+documents = 300
+train_anchors = 40
+test_queries = 10
+
+[encoder]
+model = "{tiny_model}"
+dtype = "float32"
+
+[train]
+batch_size = 10
+epochs = 2
+precision = "fp32"
+refresh = 3
+
+[evaluate]
+measures = ["MRR@10"]
+depth = 10
+resamples = 100
+
+[[arms]]
+name = "ngame"
+title = "clusters meet"
+batcher = "ngame(double_at=[1], refresh_every=1)"
+
+[[arms]]
+name = "two"
+title = "two stages"
+trainer = "two_stage(max_steps=[2, 1], batch_size=8, n=1)"
+""")
+    results = run(recipe, runs=tmp_path / "runs")
+    assert [arm["name"] for arm in results["arms"]] == ["ngame", "two"]
+    folder = tmp_path / "runs" / "ways" / "seed-0"
+    assert [steps(folder.parent)[f"train {name}"]["gives"]["steps"] for name in ("ngame", "two")] == [8, 3]
+    record = json.loads((folder / "models" / "ngame" / "litotes_training.json").read_text())
+    assert record["settings"]["batcher"].startswith("ngame(double_at=[1]")
+    assert [entry["mined_at"] for entry in record["trained"]["refreshes"]] == [3, 6]
+    recipe.write_text("minutes = 1\n" + recipe.read_text())
+    with pytest.raises(ValueError, match=r"minutes cannot be kept by a trainer \(two\); leave them out"):
+        load_recipe(recipe)
+    recipe.write_text(recipe.read_text().replace("minutes = 1\n", "") + 'objective = "infonce()"\n')
+    with pytest.raises(ValueError, match="a trainer has settings of its own: objective would not be used"):
+        load_recipe(recipe)

@@ -213,6 +213,9 @@ class Experiment:
             self.task,
             n=arm.negatives or 0,
             how=train.pick,
+            per=train.per,
+            batcher=arm.batcher,
+            refresh=self._refresh(arm),
             objective=arm.objective or train.objective,
             out=out,
             epochs=train.epochs,
@@ -227,6 +230,19 @@ class Experiment:
             seed=self.seed,
             query_prompt=self.recipe.encoder.query_prompt,
             document_prompt=self.recipe.encoder.document_prompt,
+        )
+
+    def _refresh(self, arm: Arm) -> Any:
+        """How an arm mines anew while it trains; an arm without sources has nothing to mine."""
+        every = self.recipe.train.refresh
+        if every is None or not arm.sources:
+            return None
+        from litotes.training.refresh import Refresh
+
+        return Refresh(
+            every=None if every == "auto" else every,
+            sources=[catalog.parse(text, stage="source", scale="disk") for text in arm.sources],
+            vetters=[catalog.parse(text, stage="vetter", scale="disk") for text in arm.vetters or []],
         )
 
     def chosen(self, arm: Arm, evidence: Path, anchors: int) -> pa.Table:

@@ -95,6 +95,10 @@ class TrainSection(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     mini_batch_size: Positive | None = Field(None, description="gradient caching: encode so many texts at a time")
     batcher: BatcherPart | None = Field(None, description="spelling of a batcher: what meets in a batch")
+    per: Literal["anchor", "pair", "triple"] = Field("anchor", description="what a training row is")
+    refresh: Positive | Literal["auto"] | None = Field(
+        None, description="mine anew every so many steps by the arm's sources and vetters; auto = a tenth of the work"
+    )
 
 
 class EvaluateSection(Section):
