@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,13 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Puts the claims board where a page asks for it."""
-    return markdown.replace("<!-- claims board -->", _board_table(_board()))
+    """Puts the claims board, or one line of it, where a page asks for it."""
+    board = _board()
+    lines = {line["name"]: _said(line) for line in board}
+    markdown = re.sub(
+        r"<!-- claim ([\w-]+) -->", lambda found: lines.get(found[1], f"*{found[1]}: not checked yet*"), markdown
+    )
+    return markdown.replace("<!-- claims board -->", _board_table(board))
 
 
 def _entries() -> tuple[Any, ...]:
@@ -109,8 +115,6 @@ def _spelling(entry: Any) -> str:
 
 def _paper(paper: str) -> str:
     """Text in a table cell; an arXiv id becomes a link."""
-    import re
-
     return re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", paper).replace("|", "\\|")
 
 
@@ -164,6 +168,15 @@ def _module(name: str) -> str:
         "      heading_level: 2",
     ]
     return "\n".join([f"# litotes.{name}", "", f"::: litotes.{name}", *options, ""])
+
+
+def _said(line: dict[str, Any]) -> str:
+    """One line of the board as a sentence."""
+    low, high = line["interval"]
+    return (
+        f"**{line['verdict']}**: {line['metric']} {line['effect']:+.4f} [{low:+.4f}, {high:+.4f}] over "
+        f"{len(line['seeds'])} seeds (`litotes claims run {line['name']}`)"
+    )
 
 
 def _board_table(board: list[dict[str, Any]]) -> str:

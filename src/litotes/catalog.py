@@ -74,6 +74,7 @@ MARGIN_MSE = (
 SUPCON = "Supervised Contrastive Learning (arXiv:2004.11362)"
 FACENET = "FaceNet: A Unified Embedding for Face Recognition and Clustering (arXiv:1503.03832)"
 MINHASH = "On the resemblance and containment of documents (doi:10.1109/SEQUEN.1997.666900)"
+MOCHI = "Hard Negative Mixing for Contrastive Learning (arXiv:2010.01028)"
 MOCO = "Momentum Contrast for Unsupervised Visual Representation Learning (arXiv:1911.05722)"
 NORMFACE = "NormFace: L2 Hypersphere Embedding for Face Verification (arXiv:1704.06369)"
 ARCFACE = "ArcFace: Additive Angular Margin Loss for Deep Face Recognition (arXiv:1801.07698)"
@@ -84,6 +85,8 @@ RATIO_OF_VIEWS = "Learning Transferable Visual Models From Natural Language Supe
 
 RANKNET = "Learning to Rank using Gradient Descent (doi:10.1145/1102351.1102363)"
 DRHARD = "Optimizing Dense Retrieval Model Training with Hard Negatives (arXiv:2104.08051)"
+AR2 = "Adversarial Retriever-Ranker for dense text retrieval (arXiv:2110.03611)"
+CET = "Hard Negatives or False Negatives: Correcting Pooling Bias in Training Neural Ranking Models (arXiv:2209.05072)"
 PEG = "Towards Robust Text Retrieval with Progressive Learning (arXiv:2311.11691)"
 NGAME = "NGAME: Negative Mining-aware Mini-batching for Extreme Classification (arXiv:2207.04452)"
 TAS_BALANCED = "Efficiently Teaching an Effective Dense Retriever with Balanced Topic Aware Sampling (arXiv:2104.06967)"
@@ -185,6 +188,16 @@ ENTRIES: tuple[Entry, ...] = (
         "disk",
         "doubts what a cross-encoder scores near the positive",
         example="cross_encoder(model='cross-encoder/ms-marco-MiniLM-L6-v2')",
+    ),
+    Entry(
+        "cet",
+        "litotes.vetting.cet:Cet",
+        "vetter",
+        "disk",
+        "believes a negative as far as a selection model finds that annotators were shown it",
+        (CET,),
+        ("cet",),
+        "cet(selection='models/mine/selection')",
     ),
     Entry(
         "same_text",
@@ -319,6 +332,15 @@ ENTRIES: tuple[Entry, ...] = (
         example="feature_queue(size=4096, dim=128)",
     ),
     Entry(
+        "mochi",
+        "litotes.sources.mixed.mochi:MoCHi",
+        "source",
+        "tensor",
+        "harder negatives mixed from an anchor's hardest",
+        (MOCHI,),
+        ("mochi",),
+    ),
+    Entry(
         "cross_rank",
         "litotes.sources.cross_rank:CrossRank",
         "source",
@@ -392,6 +414,15 @@ ENTRIES: tuple[Entry, ...] = (
         "pairs of a ranked list, each as hard as a swap would move the metric",
         (DRHARD,),
         ("star-adore",),
+    ),
+    Entry(
+        "ar2",
+        "litotes.objectives.listwise.ar2:Ar2",
+        "objective",
+        "tensor",
+        "raises what fools a ranker, and stays near the ranker's own ranking",
+        (AR2,),
+        ("ar2",),
     ),
     Entry(
         "star",
@@ -495,6 +526,25 @@ ENTRIES: tuple[Entry, ...] = (
         "trains the query side against what it ranks highest now, over frozen documents",
         (DRHARD,),
         ("star-adore",),
+    ),
+    Entry(
+        "adversarial_retriever",
+        "litotes.training.retriever.ar2:AdversarialRetriever",
+        "trainer",
+        "disk",
+        "a retriever and a ranker train each other in turns, on what the retriever finds",
+        (AR2,),
+        ("ar2",),
+        "adversarial_retriever(ranker='cross-encoder/ms-marco-MiniLM-L6-v2')",
+    ),
+    Entry(
+        "coupled_ranker",
+        "litotes.training.ranker.cet:CoupledRanker",
+        "trainer",
+        "disk",
+        "a ranker and a model of who was shown to annotators weigh each other's negatives",
+        (CET,),
+        ("cet",),
     ),
     Entry(
         "two_stage",

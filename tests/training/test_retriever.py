@@ -210,6 +210,29 @@ def test_a_batcher_says_what_meets_and_an_interrupted_run_meets_the_same(tiny_mo
     assert begun + met == whole and equal(tmp_path / "whole", tmp_path / "cut")
 
 
+def test_what_a_chain_draws_is_drawn_again_by_a_run_that_goes_on(tiny_model, world, tmp_path):
+    chain = "chain(cosine(), mochi(n_hard=8, n_mix=6, n_mix_query=2), infonce(temperature=0.05))"
+    whole = train(tiny_model, world, tmp_path / "whole", chain)
+    plain = train(tiny_model, world, tmp_path / "plain")
+    other = train(tiny_model, world, tmp_path / "other", chain, seed=1)
+    assert not equal(whole.path, plain.path) and not equal(whole.path, other.path)
+    from litotes.training.callbacks import Clock
+
+    begin, count = Clock.on_step_begin, []
+
+    def stop(self, *args, **kwargs):
+        count.append(1)
+        if len(count) == 4:
+            signal.raise_signal(signal.SIGINT)
+        return begin(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Clock, "on_step_begin", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny_model, world, tmp_path / "torn", chain)
+    assert equal(train(tiny_model, world, tmp_path / "torn", chain).path, whole.path)
+
+
 def test_a_finished_run_is_not_repeated_and_other_arguments_are_refused(tiny_model, world, tmp_path):
     first = train(tiny_model, world, tmp_path / "made", max_steps=2)
     objective = Watched()

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -49,6 +50,7 @@ class Loss(nn.Module):
             mode, gets no gradient and is never the model itself. A guide with another vocabulary gets the texts, or,
             without them, the decoded tokens of the model, which an uncased or small vocabulary has changed.
         mini_batch_size: texts encoded at a time, which bounds the memory for activations; None = the whole batch.
+        seed: of what parts of the chain draw (MoCHi, Proxies); draws depend on it, the step and the process.
     Raises:
         ValueError: a guide is missing, useless or the model itself; labels cannot be read; columns are missing.
     """
@@ -59,6 +61,7 @@ class Loss(nn.Module):
         objective: nn.Module,
         guide: SentenceTransformer | str | None = None,
         mini_batch_size: int | None = None,
+        seed: int = 0,
     ):
         super().__init__()
         if isinstance(objective, Cached):
@@ -77,6 +80,8 @@ class Loss(nn.Module):
         self.guide = _loaded(guide).eval() if guide is not None else None
         self.mini_batch_size = mini_batch_size
         self.now: Moment | None = None  # a callback that follows training may set it
+        self.seed = seed
+        self._drawn = (-1, 0)  # the step of the last call, and how many calls it has had
         self._same_tokens = self.guide is not None and _same_tokens(model, self.guide)
         self._tokenizer = model.tokenizer if self.guide is not None else None  # the model may be wrapped later
         self._told = False
@@ -103,10 +108,33 @@ class Loss(nn.Module):
         def form(features: list[Tensor]) -> SignedBatch:
             return _collated(features, labels, guided) if collated else _plain(features, labels, guided)
 
+        generator = self._generator()
         if isinstance(self.objective, Cached):
-            return self.objective(self._encode, columns, form, model=_inner(self.model), cut=cut_padded, now=self.now)
-        loss: Tensor = self.objective(form([self._encode(features) for features in columns]), now=self.now)
+            return self.objective(
+                self._encode,
+                columns,
+                form,
+                model=_inner(self.model),
+                cut=cut_padded,
+                now=self.now,
+                generator=generator,
+            )
+        loss: Tensor = self.objective(
+            form([self._encode(features) for features in columns]), now=self.now, generator=generator
+        )
         return loss
+
+    def _generator(self) -> torch.Generator:
+        """Draws of this step and process. They depend on the seed and the step, so that a run that is gone on with
+        draws what it would have drawn; without `now` on the number of calls."""
+        last, calls = self._drawn
+        step = self.now.step if self.now is not None else last + 1
+        calls = calls + 1 if step == last else 0
+        self._drawn = (step, calls)
+        rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+        numbers = np.random.SeedSequence([self.seed, step, calls, rank]).generate_state(1, np.uint64)
+        generator = torch.Generator(next(self.model.parameters(), torch.empty(0)).device)
+        return generator.manual_seed(int(numbers[0] >> np.uint64(1)))
 
     def get_config_dict(self) -> dict[str, Any]:
         """What the model card says of this loss."""

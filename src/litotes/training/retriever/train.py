@@ -147,7 +147,7 @@ def train_retriever(
     checkpoint = folder.open(resume)
 
     set_dropout(student, dropout)
-    loss = Loss(student, chain, guide=guide, mini_batch_size=mini_batch_size)
+    loss = Loss(student, chain, guide=guide, mini_batch_size=mini_batch_size, seed=seed)
     if device == "cpu":
         loss.add_module("model", LengthBuckets(student))
     tasks = ("query", "document") if any("task" in getattr(m, "forward_kwargs", ()) for m in student) else None

@@ -1,0 +1,1 @@
+"""Mixed: negatives made of other negatives, in feature space."""
