@@ -74,6 +74,11 @@ MARGIN_MSE = (
 SUPCON = "Supervised Contrastive Learning (arXiv:2004.11362)"
 FACENET = "FaceNet: A Unified Embedding for Face Recognition and Clustering (arXiv:1503.03832)"
 MINHASH = "On the resemblance and containment of documents (doi:10.1109/SEQUEN.1997.666900)"
+UNPG = (
+    "Unified Negative Pair Generation toward Well-discriminative Feature Space for Face Recognition (arXiv:2203.11593)"
+)
+CWCL = "CWCL: Cross-Modal Transfer with Continuously Weighted Contrastive Loss (arXiv:2309.14580)"
+DBPM = "Towards Enhancing Time Series Contrastive Learning: A Dynamic Bad Pair Mining Approach (ICLR 2024)"
 MOCHI = "Hard Negative Mixing for Contrastive Learning (arXiv:2010.01028)"
 MOCO = "Momentum Contrast for Unsupervised Visual Representation Learning (arXiv:1911.05722)"
 NORMFACE = "NormFace: L2 Hypersphere Embedding for Face Verification (arXiv:1704.06369)"
@@ -341,6 +346,47 @@ ENTRIES: tuple[Entry, ...] = (
         ("mochi",),
     ),
     Entry(
+        "shared_pairs",
+        "litotes.sources.mixed.shared_pairs:SharedPairs",
+        "source",
+        "tensor",
+        "pairs of different classes as negatives of every row",
+        (UNPG,),
+    ),
+    Entry(
+        "whisker",
+        "litotes.vetting.whisker:Whisker",
+        "vetter",
+        "tensor",
+        "doubts common negatives that are outliers",
+        (UNPG,),
+    ),
+    Entry(
+        "continuous_weight",
+        "litotes.sources.soft.continuous:ContinuousWeight",
+        "source",
+        "tensor",
+        "soft targets by similarity inside the frozen modality",
+        (CWCL,),
+    ),
+    Entry(
+        "norm_gate",
+        "litotes.vetting.norm_gate:NormGate",
+        "vetter",
+        "tensor",
+        "doubts pairs whose anchor is longer than its candidate",
+        (ASL,),
+    ),
+    Entry(
+        "pair_memory",
+        "litotes.vetting.pair_memory:PairMemory",
+        "weigher",
+        "tensor",
+        "believes pairs less whose past losses are unusual",
+        (DBPM,),
+        example="pair_memory(pairs=1000)",
+    ),
+    Entry(
         "cross_rank",
         "litotes.sources.cross_rank:CrossRank",
         "source",
@@ -397,6 +443,22 @@ ENTRIES: tuple[Entry, ...] = (
         "tensor",
         "a teacher's gaps between positive and negatives",
         (MARGIN_MSE,),
+    ),
+    Entry(
+        "posterior_pairs",
+        "litotes.objectives.contrastive.posterior_pairs:PosteriorPairs",
+        "objective",
+        "tensor",
+        "posteriors of one individual together, of two a divergence apart",
+        (PFID,),
+    ),
+    Entry(
+        "norm_ratio",
+        "litotes.objectives.contrastive.norm_ratio:NormRatio",
+        "objective",
+        "tensor",
+        "the more complete of two samples gets the longer vector",
+        (ASL,),
     ),
     Entry(
         "pairwise_logistic",

@@ -116,25 +116,29 @@ def pairwise_kl(x: Tensor, y: Tensor | None = None) -> Tensor:
     return (p.exp() * p).sum(dim=-1, keepdim=True) - p.exp() @ r.transpose(-1, -2)
 
 
-def whisker_mask(values: Tensor, whisker: float) -> Tensor:
+def whisker_mask(values: Tensor, whisker: float, valid: Tensor | None = None) -> Tensor:
     """True for values between the whiskers of a box plot: Q1 - r IQR <= v <= Q3 + r IQR, ends included.
 
-    Q1 and Q3 are the values at places floor(M / 4) and floor(3 M / 4) of the M sorted ones.
+    Q1 and Q3 are the values at places floor(M / 4) and floor(3 M / 4) of the M sorted valid ones.
 
     Args:
-        values: [M], finite; no gradient passes. whisker: r >= 0; inf = all stay.
+        values: [N], finite where valid; no gradient passes. whisker: r >= 0; inf = all stay.
+        valid: bool [N], which values count; None = all. What does not count is neither kept nor looked at.
     Raises:
         ValueError: whisker is negative or NaN.
     Source: UNPG (arXiv:2203.11593), its noise-negative filter.
     """
     if not whisker >= 0:
         raise ValueError(f"whisker_mask: whisker must be >= 0, got {whisker!r}")
+    values = values.detach()
+    valid = torch.ones_like(values, dtype=torch.bool) if valid is None else valid
     if whisker == float("inf") or not len(values):
-        return torch.ones_like(values, dtype=torch.bool)
-    ranked = values.detach().sort().values
-    low, high = ranked[len(values) // 4], ranked[3 * len(values) // 4]
+        return valid
+    ranked, count = values.masked_fill(~valid, torch.inf).sort().values, valid.sum()
+    most = len(values) - 1
+    low, high = (ranked[(part * count // 4).clamp(max=most)] for part in (1, 3))
     reach = whisker * (high - low)
-    return (values.detach() >= low - reach) & (values.detach() <= high + reach)
+    return valid & (values >= low - reach) & (values <= high + reach)
 
 
 @torch.no_grad()

@@ -41,6 +41,9 @@ def test_the_swap_of_ndcg_is_measured_against_the_best_list():
     pairs = [(gain[0] - gain[1]) * math.log1p(math.e), (gain[0] - gain[2]) * math.log1p(math.exp(2))]
     assert Adore("ndcg")(batch).item() == pytest.approx(sum(pairs) / (gain[0] + gain[1]) / 2, abs=1e-6)
 
+    disbelieved = batch.replace(weight=torch.tensor([[1.0, 1.0, 0.0]]))
+    assert Adore("ndcg")(disbelieved).item() == pytest.approx(pairs[0] / gain[0], abs=1e-6)
+
 
 @st.composite
 def lists(draw):

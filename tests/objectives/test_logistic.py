@@ -95,6 +95,12 @@ def test_an_emphasis_is_in_no_divisor_and_may_be_given_for_each_pair():
     want = (math.log1p(math.exp(0.5)) + 2 * math.log(2)) / 4
     assert PairwiseLogistic(second_positive_only)(batch).item() == pytest.approx(want)
 
+    def last_negative_only(batch):
+        return torch.tensor([0.0, 0.0, 1.0]).expand(2, 2, 3)
+
+    want = (math.log1p(math.exp(-0.5)) + math.log1p(math.exp(0.5)) + math.log(2)) / 4
+    assert PairwiseLogistic(last_negative_only)(batch).item() == pytest.approx(want)
+
 
 def test_factors_without_a_pair_may_be_anything():
     scores = torch.tensor([[1.0, 0.0, 0.5]], requires_grad=True)

@@ -119,6 +119,17 @@ def test_candidates_that_score_high_are_held_back_at_first_and_pushed_later():
     assert shares[0.0] < shares[0.5] < shares[1.0]
 
 
+def test_the_mean_of_the_candidates_is_over_what_is_believed():
+    whole = from_groups(torch.tensor([[0.5, 0.6, 0.1, 0.9]], dtype=torch.float64))
+    without = from_groups(torch.tensor([[0.5, 0.6, 0.1]], dtype=torch.float64))
+    part = ProgressiveInfoNCE(0.2, 3.0, level="candidate")
+    doubted = whole.replace(weight=torch.tensor([[1.0, 1.0, 1.0, 0.0]], dtype=torch.float64))
+    assert part(doubted, now=at(1.0)).item() == pytest.approx(part(without, now=at(1.0)).item(), rel=1e-12)
+    twice = from_groups(torch.tensor([[0.5, 0.6, 0.1, 0.1]], dtype=torch.float64))
+    halves = twice.replace(weight=torch.tensor([[1.0, 1.0, 0.5, 0.5]], dtype=torch.float64))
+    assert part(halves, now=at(1.0)).item() == pytest.approx(part(without, now=at(1.0)).item(), rel=1e-12)
+
+
 @pytest.mark.parametrize("level", ["sample", "candidate"])
 def test_a_learned_temperature_gets_the_gradient_that_infonce_gives_it(level):
     batch = of_probabilities(0.8, 0.2)

@@ -34,6 +34,13 @@ def test_weighted_votes_by_hand(said, sign, weight, reason):
     assert made.weight[0] == pytest.approx(weight, abs=1e-7) and made.sign.dtype == np.int8
 
 
+@pytest.mark.parametrize(
+    ("weights", "lines", "sign"), [([0.1, 0.7, 0.2], (0.2, 0.8), 1), ([0.1, 0.2, 0.7], (0.3, 0.8), -1)]
+)
+def test_an_edge_counts_also_where_floating_point_falls_beside_it(weights, lines, sign):
+    assert vote(np.array([[1.0, 1.0, 0.0]]), np.array(weights), *lines).sign.tolist() == [sign]
+
+
 @given(tables, st.sampled_from([(0.2, 0.8), (0.0, 1.0), (0.5, 0.6)]), st.integers(0, 9))
 def test_it_is_its_rule(table, lines, seed):
     judges, rows = table

@@ -6,17 +6,21 @@ import math
 from typing import Literal
 
 from litotes.chain import Chain
-from litotes.objectives.combine import Only, Sum
+from litotes.objectives.combine import Only, Sum, Symmetric
 from litotes.objectives.contrastive.infonce import InfoNCE
 from litotes.objectives.contrastive.soft_target import SoftTargetInfoNCE
 from litotes.objectives.pairwise.hinge import Hinge
 from litotes.objectives.pairwise.logistic import PairwiseLogistic
 from litotes.objectives.pairwise.margin_mse import MarginMSE
 from litotes.objectives.temperature import Temperature
-from litotes.scoring import Cosine, Dot
+from litotes.scoring import Cosine, Dot, PositiveMargin
 from litotes.sources.guide_scores import GuideScores
+from litotes.sources.mixed.shared_pairs import SharedPairs
+from litotes.sources.proxies import Proxies
 from litotes.sources.same_side import SameSide
+from litotes.sources.soft.continuous import ContinuousWeight
 from litotes.vetting.gist import Gist
+from litotes.vetting.whisker import Whisker
 
 
 def gist_loss(
@@ -142,3 +146,53 @@ def dual_supervision(
     teacher = MarginMSE("teacher_inbatch")
     both = [(alpha / 2, Only(part, teacher)) for part in ("foreign positives", "foreign negatives")]
     return Chain(*([GuideScores()] if guide else []), Dot(), Sum(own, *both))
+
+
+def unpg(
+    num_classes: int,
+    dim: int,
+    head: Literal["angular", "additive"] = "angular",
+    temperature: Temperature = 1 / 64,
+    margin: float = 0.5,
+    whisker: float = 1.5,
+    seed: int = 0,
+) -> Chain:
+    """The loss of UNPG: a margin softmax over classes whose denominator also holds the pairs inside the batch.
+
+        Proxies, SharedPairs -> PositiveMargin(Cosine) -> Whisker -> InfoNCE
+
+    In:   `from_classes(anchors, y)`.
+    Args:
+        num_classes, dim, seed: of the class vectors, which are parameters of the chain.
+        head: "angular" (ArcFace) or "additive" (CosFace); margin: of it. temperature: 1 / 64 is the scale 64.
+        whisker: outliers among the pairs are left out; inf = none are.
+    Raises:
+        ValueError: an argument is out of range.
+    Source: UNPG (arXiv:2203.11593), equation 5; margins as in its table of heads.
+    """
+    scorer = PositiveMargin(Cosine(), head, margin)
+    return Chain(Proxies(num_classes, dim, seed=seed), SharedPairs(), scorer, Whisker(whisker), InfoNCE(temperature))
+
+
+def cwcl(
+    temperature: Temperature = 0.07,
+    backward_temperature: Temperature | None = None,
+    sharpen: float = 1.0,
+    floor: float = 0.0,
+) -> Chain:
+    """The loss of CWCL: from the frozen modality soft targets by its own similarities, from the other plain InfoNCE.
+
+        ContinuousWeight -> Cosine -> SoftTargetInfoNCE + InfoNCE of the transpose
+
+    In:   `from_pairs(frozen, trained)`: the frozen tower is the anchor side.
+    Args:
+        temperature: divides the cosines of both directions. backward_temperature: of the second alone; None = the same,
+            also where it is learned.
+        sharpen, floor: of the targets, see `ContinuousWeight`.
+    Raises:
+        ValueError: an argument is out of range.
+    Source: CWCL (arXiv:2309.14580), equations 3 to 5; the two directions are added, not averaged.
+    """
+    backward = temperature if backward_temperature is None else backward_temperature
+    both = Symmetric(SoftTargetInfoNCE(temperature), InfoNCE(backward), total="sum")
+    return Chain(ContinuousWeight(sharpen, floor), Cosine(), both)

@@ -44,6 +44,7 @@ def test_by_hand_whatever_the_case_and_the_space_around():
     ids, far = nearest_names([" Python ", "pyton", "JAVA"], 2)
     assert ids[0, 0] == 1 and far[0, 0] == pytest.approx(1 / 6) and ids[1, 0] == 0
     assert nearest_names(["Java", "java "], 1)[1].tolist() == [[0.0], [0.0]]
+    assert nearest_names(["abc", "abd", "abe"], 1)[0].tolist() == [[1], [0], [0]]
     assert nearest_names([], 3)[0].shape == (0, 3)
 
 

@@ -60,6 +60,8 @@ def test_whole_words_and_the_longer_name_wins():
     names = ["r", "machine learning", "learning", "engineer"]
     texts = ["good for it", "Machine Learning engineer", "learning machine learning", "R, and learning"]
     assert matched(names, texts) == {(1, 1), (3, 1), (1, 2), (2, 2), (0, 3), (2, 3)}
+    assert matched(["machine", "machine learning", "learn"], ["machine learning machine"]) == {(0, 0), (1, 0)}
+    assert matched(["machine", "machine learning"], ["machine learning"]) == {(1, 0)}
     assert matched(names, texts, longest_only=False) - matched(names, texts) == {(2, 1)}
 
 
@@ -112,3 +114,12 @@ def test_nested_names_cost_no_more_than_their_letters():
     automaton.next = [Counted(node) for node in automaton.next]
     assert not list(automaton.matches(["a"] * 20_000, True))
     assert Counted.looks < 5 * 20_000
+
+
+@pytest.mark.parametrize("name", ["mined.attribute", "structured.taxonomy", "structured.literal_match"])
+def test_the_example_of_the_docstring_comes_out_as_it_says(name):
+    import doctest
+    import importlib
+
+    ran = doctest.testmod(importlib.import_module(f"litotes.sources.{name}"))
+    assert ran.attempted and not ran.failed

@@ -63,23 +63,21 @@ class AttributeAwareNegatives:
         skip 45. That both kinds are drawn with equal probability is a reading.
 
     Example:
-        ```python
-        import numpy as np
-        import pyarrow as pa
-        from litotes.data.anchors import Anchors
-        from litotes.data.collection import Collection, judgements_table
-        from litotes.search.space import Space
-        from litotes.sources.mined.attribute import AttributeAwareNegatives
-
-        queries = pa.table({"id": ["q"], "text": ["an image of a hen"], "modality": ["image"]})
-        names = ["a hen", "hen.png", "cock.png"]
-        corpus = pa.table({"id": names, "text": names, "modality": ["text", "image", "image"]})
-        task = Collection("hens", queries, corpus, {"train": judgements_table(["q"], ["hen.png"], [1.0])})
-        space = Space(np.array([[1.0]], np.float32), np.array([[3.0], [2.0], [1.0]], np.float32), "dot")
-        found = AttributeAwareNegatives(top_k=3, skip=2, per_anchor=2).prepare(task, space)(Anchors.of(task, "train"))
-        print([(names[d], found.sources[by]) for d, by in zip(found.document, found.finder)])
-        # [('a hen', 'modality:wrong'), ('cock.png', 'modality:unsatisfactory')]
-        ```
+        >>> import numpy as np
+        >>> import pyarrow as pa
+        >>> from litotes.data.anchors import Anchors
+        >>> from litotes.data.collection import Collection, judgements_table
+        >>> from litotes.search.space import Space
+        >>> from litotes.sources.mined.attribute import AttributeAwareNegatives
+        >>> queries = pa.table({"id": ["q"], "text": ["an image of a hen"], "modality": ["image"]})
+        >>> names = ["a hen", "hen.png", "cock.png"]
+        >>> corpus = pa.table({"id": names, "text": names, "modality": ["text", "image", "image"]})
+        >>> task = Collection("hens", queries, corpus, {"train": judgements_table(["q"], ["hen.png"], [1.0])})
+        >>> space = Space(np.array([[1.0]], np.float32), np.array([[3.0], [2.0], [1.0]], np.float32), "dot")
+        >>> find = AttributeAwareNegatives(top_k=3, skip=2, per_anchor=2).prepare(task, space)
+        >>> found = find(Anchors.of(task, "train"))
+        >>> [(names[d], found.sources[by]) for d, by in zip(found.document, found.finder)]
+        [('a hen', 'modality:wrong'), ('cock.png', 'modality:unsatisfactory')]
     """
 
     name_in_recipes: ClassVar[str] = "attribute_aware"

@@ -46,15 +46,13 @@ def literal_match(
         (arXiv:2209.05987), section 3.1; Efficient string matching (doi:10.1145/360825.360855).
 
     Example:
-        ```python
-        import pyarrow as pa
-        from litotes.sources.structured.literal_match import literal_match
-
-        labels = pa.table({"id": ["ml", "l"], "text": ["machine learning", "learning"], "aliases": [["ML"], []]})
-        texts = pa.table({"id": ["1", "2"], "text": ["Machine learning engineer", "ML, and a love of learning"]})
-        found = literal_match(texts, labels)
-        print(list(zip(found["anchor"].to_pylist(), found["candidate"].to_pylist())))  # ml 1, ml 2, l 2
-        ```
+        >>> import pyarrow as pa
+        >>> from litotes.sources.structured.literal_match import literal_match
+        >>> labels = pa.table({"id": ["ml", "l"], "text": ["machine learning", "learning"], "aliases": [["ML"], []]})
+        >>> texts = pa.table({"id": ["1", "2"], "text": ["Machine learning engineer", "ML, and a love of learning"]})
+        >>> found = literal_match(texts, labels)
+        >>> list(zip(found["anchor"].to_pylist(), found["candidate"].to_pylist()))
+        [('ml', '1'), ('ml', '2'), ('l', '2')]
     """
     if not min_length >= 1:
         raise ValueError(f"literal_match: min_length must be >= 1, got {min_length!r}")
