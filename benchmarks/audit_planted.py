@@ -90,19 +90,24 @@ def plant(
 
 
 def _plant(made: Planted, kind: str, count: int, free: list, spare: list, world: World, draw: random.Random) -> None:
-    """One kind into free slots, at most once in a row; the slot that a repetition repeats is taken too."""
-    waiting, had = [], set()
+    """One kind into free slots, but for filler at most once in a row; what a repetition repeats is taken too."""
+    waiting, had, placed = [], set(), 0
     hides = kind in ("positive-elsewhere", "suspect")
-    while free and len(had) < count:
+    while free and placed < count:
         row, slot = free.pop()
         source = next(((r, s) for r, s in free if r == row and s < slot), None) if kind == "repeated" else None
         text = None
-        if row not in had and (spare[row] is not None or not hides) and (source or kind != "repeated"):
+        if (
+            (row not in had or kind == "filler")
+            and (spare[row] is not None or not hides)
+            and (source or kind != "repeated")
+        ):
             text = _defect(made.rows[row], kind, spare[row], source, world, draw)
         if text is None:
             waiting.append((row, slot))
             continue
         had.add(row)
+        placed += 1
         if source is not None:
             free.remove(source)
         if hides:

@@ -36,8 +36,9 @@ def main() -> None:
 
 
 def written() -> str:
-    """The page, from all result files."""
+    """The page, from all result files that have no other."""
     figures = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))}
+    figures = {name: one for name, one in figures.items() if "page" not in one}  # those have a page of their own
     names = [name for name in ORDER if name in figures] + [name for name in figures if name not in ORDER]
     return "\n".join([INTRODUCTION, *(section(figures[name]) for name in names)])
 

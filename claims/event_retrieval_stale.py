@@ -6,7 +6,7 @@ the batch alone.
 
 from __future__ import annotations
 
-from claims.event_retrieval import DATA, PAPER, trained
+from claims.worlds.event_arms import trained
 
 from litotes.audit.claims import Claim
 
@@ -14,9 +14,9 @@ CLAIM = Claim(
     claim="Stale negatives beside those of the batch lower the share of stale first answers",
     metric="share of queries whose first answer is another sense of the word",
     direction="lower",
-    data=DATA,
+    data="WordNet nouns of 2 to 6 senses, 3,000 words to train, 600 to test; 20,000 definitions; frozen MiniLM",
     minutes=2.0,
-    paper=PAPER,
+    paper="Event-driven Real-time Retrieval in Web Search (arXiv:2312.00372)",
 )
 
 

@@ -25,7 +25,7 @@ from litotes.sources.mined.attribute import AttributeAwareNegatives
 from litotes.sources.mined.dense import Mined
 
 CLAIM = Claim(
-    claim="Hard negatives of the wrong kind and of the wrong content, drawn apart, beat plain ones where a kind is asked for",
+    claim="Hard negatives of the wrong kind and of the wrong content, drawn apart, beat plain hard negatives",
     metric="Recall@5 of queries that want an image, over texts and images",
     direction="higher",
     data="WordNet: 6,000 concepts, lemmas ask for glosses as text or as a made second modality; MiniLM vectors, frozen",
@@ -35,8 +35,8 @@ CLAIM = Claim(
 )
 
 CONCEPTS, TRAIN, STEPS, BATCH, TEMPERATURE = 6_000, 5_000, 600, 128, 0.05
-LEARNING_RATE = 1e-3  # of 3e-4, 1e-3 and 3e-3, the one that is best for the baseline on seed 100
-DRAWS = 4  # negatives are drawn anew so many times in the course of a training
+LEARNING_RATE = 1e-4  # of 3e-5, 1e-4, 3e-4, 1e-3 and 3e-3, the one that is best for the baseline on seed 100
+DRAWS = 2  # negatives are drawn anew so many times in the course of a training
 
 
 def run(seed: int) -> dict[str, float]:

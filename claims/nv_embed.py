@@ -30,13 +30,13 @@ CLAIM = Claim(
     claim="On class-labelled data, in-batch negatives off beats in-batch negatives on",
     metric="accuracy of 10 nearest neighbours on held-out definitions",
     data="WordNet noun definitions of 24 lexicographer files, 200 a class to train, 50 to test; frozen MiniLM vectors",
-    minutes=1.5,
+    minutes=2.5,
     paper="NV-Embed: Improved Techniques for Training LLMs as Generalist Embedding Models (arXiv:2405.17428)",
 )
 
 TRAIN, TEST, BATCH, NEGATIVES, STEPS, TEMPERATURE = 200, 50, 128, 7, 600, 0.02
 LEARNING_RATE = 3e-4  # of 1e-4, 3e-4, 1e-3, 3e-3 and 1e-2, the one that is best for the baseline on seed 100
-PAIRS, HELD_OUT, POOL_BATCH, POOL_STEPS, POOL_RATE = 5_000, 500, 64, 100, 3e-4
+PAIRS, HELD_OUT, POOL_BATCH, POOL_STEPS, POOL_RATE = 5_000, 500, 64, 60, 1e-4
 
 
 def run(seed: int) -> dict[str, float]:

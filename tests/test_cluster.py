@@ -57,7 +57,8 @@ class Killing:
             yield call
 
 
-def test_calls_come_back_in_order_bounded_and_survive_a_kill(cluster):
+@pytest.mark.parametrize("killed", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_calls_come_back_in_order_bounded_and_survive_a_kill(cluster, killed):
     with cluster.crew(partial(str, "x")) as crew:
         begun = []
 
@@ -66,11 +67,11 @@ def test_calls_come_back_in_order_bounded_and_survive_a_kill(cluster):
                 begun.append(number)
                 yield Call("__add__", (f"{number}",), near=number)
 
-        made = []
-        for value in Killing(crew.processes()[1], 0)(crew.map(calls(), ahead=5)):
+        made, answers = [], crew.map(calls(), ahead=5)
+        for value in Killing(crew.processes()[1], 0)(answers) if killed else answers:
             made.append(value)
             assert len(begun) - len(made) <= 5  # back-pressure: what is begun and not taken
-        assert made == [f"x{number}" for number in range(40)] and crew.lost == 1 and crew.workers == 2
+        assert made == [f"x{number}" for number in range(40)] and crew.lost == int(killed) and crew.workers == 2
 
 
 def test_what_a_call_raises_reaches_the_caller_and_the_crew_goes_on(cluster):
@@ -80,21 +81,8 @@ def test_what_a_call_raises_reaches_the_caller_and_the_crew_goes_on(cluster):
         assert list(crew.map([Call("__add__", (1,))])) == [8] and crew.lost == 0
 
 
-class Poison:
-    def __reduce__(self):
-        return os._exit, (1,)
-
-
-@pytest.mark.parametrize("patience", [1, pytest.param(3, marks=pytest.mark.slow)])
-def test_a_call_that_ends_every_worker_ends_the_run(cluster, patience):
-    with cluster.crew(partial(str, "x"), patience=patience) as crew:
-        with pytest.raises(ChildProcessError, match=f"call 0 of '__add__' ended {patience} workers"):
-            list(crew.map([Call("__add__", (Poison(),))]))
-        assert list(crew.map([Call("upper", ())])) == ["X"] and crew.lost == patience
-
-
 @pytest.mark.parametrize(
-    "mapped, killed", [(True, True), (False, False), pytest.param(False, True, marks=pytest.mark.slow)]
+    "mapped, killed", [(False, False), (True, True), pytest.param(False, True, marks=pytest.mark.slow)]
 )
 def test_a_search_on_two_workers_one_killed_is_the_local_one(cluster, mapped, killed, tmp_path):
     noise = np.random.default_rng(3).standard_normal((9000, 16)).astype(np.float32)
@@ -119,6 +107,19 @@ def test_a_search_on_two_workers_one_killed_is_the_local_one(cluster, mapped, ki
         for made, known in zip(space.top_k(rows, depths, mask), wanted, strict=True):
             assert made.tobytes() == known.tobytes()
         assert space.crew.lost == int(killed)
+
+
+class Poison:
+    def __reduce__(self):
+        return os._exit, (1,)
+
+
+@pytest.mark.parametrize("patience", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_a_call_that_ends_every_worker_ends_the_run(cluster, patience):
+    with cluster.crew(partial(str, "x"), patience=patience) as crew:
+        with pytest.raises(ChildProcessError, match=f"call 0 of '__add__' ended {patience} workers"):
+            list(crew.map([Call("__add__", (Poison(),))]))
+        assert list(crew.map([Call("upper", ())])) == ["X"] and crew.lost == patience
 
 
 @pytest.mark.slow

@@ -14,17 +14,23 @@ from litotes.compiled import compiled
 numbers = st.floats(-1e6, 1e6) | st.sampled_from([0.0, -0.0, 2.0**24, -(2.0**24), 1.0, 1e-300, math.inf])
 
 
-@compiled()
+TOTAL = """
 def total(values, scale):
     made = 0.0
-    for value in values:
-        made += value * scale
+    for i in range(len(values)):
+        made += values[i] * scale
     return made
+"""
 
 
-@compiled()
-def ratio(a, b):
-    return a / b
+def fresh(source, *signatures, **options):
+    """The function in this source compiled now: Numba finds no file of it, and so no cache from before."""
+    place = {}
+    exec(source, place)
+    return compiled(*signatures, **options)(place.popitem()[1])
+
+
+total, ratio = fresh(TOTAL), fresh("def ratio(a, b): return a / b")
 
 
 @given(st.lists(numbers, max_size=40), numbers)
@@ -47,25 +53,9 @@ def test_division_by_zero_is_no_error(a, b, wanted):
     assert repr(ratio(a, b)) == repr(wanted)
 
 
-@compiled()
-def summed(values):
-    made = 0.0
-    for i in range(len(values)):
-        made += values[i]
-    return made
-
-
-@compiled(fastmath={"reassoc", "nsz"})
-def summed_in_any_order(values):
-    made = 0.0
-    for i in range(len(values)):
-        made += values[i]
-    return made
-
-
 def test_fast_math_is_only_where_it_is_said():
     many = np.float64([2.0**60, 1.0, -(2.0**60), 1.0] * 64)
-    assert summed(many) == 1.0 != summed_in_any_order(many)  # lanes of a vector sum up apart
+    assert total(many, 1.0) == 1.0 != fresh(TOTAL, fastmath={"reassoc", "nsz"})(many, 1.0)  # lanes sum up apart
 
 
 def test_signatures_are_compiled_at_once_and_others_refused():
@@ -78,10 +68,13 @@ def test_signatures_are_compiled_at_once_and_others_refused():
         twice("ab")
 
 
+def kept_beside_its_file(value):
+    return value + 1
+
+
 def test_what_has_no_file_to_keep_it_beside_is_compiled_all_the_same():
-    place = {"compiled": compiled}
-    exec("def plus(a, b):\n    return a + b\nmade = compiled()(plus)", place)  # numba finds no file for a cache
-    assert place["made"](2, 3) == 5 and not place["made"].stats.cache_path
+    assert not total.stats.cache_path and fresh("def plus(a, b): return a + b")(2, 3) == 5
+    assert compiled()(kept_beside_its_file).stats.cache_path
 
 
 def test_other_refusals_of_the_compiler_are_not_swallowed(monkeypatch):

@@ -53,7 +53,7 @@ class Split:
 
 def make_split(pool: Pool, train: int, test: int, seed: int) -> Split:
     """Words of one seed."""
-    cases = [np.flatnonzero(pool.word == word) for word in range(int(pool.word.max()) + 1)]
+    cases = [np.flatnonzero(pool.word == word) for word in np.unique(pool.word)]
     drawn = np.random.default_rng(seed).permutation(len(cases))[: train + test]
     return Split([cases[word] for word in drawn[:train]], np.concatenate([cases[word] for word in drawn[train:]]))
 

@@ -171,15 +171,15 @@ def logistic(x: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarray, 
 
     Minimises mean loss of the positives / 2 + mean loss of the negatives / 2 + penalty / 2 |w|^2, to the end.
     """
-    x = np.ascontiguousarray(x, np.float64)
+    x = np.ascontiguousarray(x, np.float32)
     sign = np.where(y, 1.0, -1.0)
     weight = np.where(y, 0.5 / max(y.sum(), 1), 0.5 / max((~y).sum(), 1))
 
     def cost(v: np.ndarray) -> tuple[float, np.ndarray]:
-        margin = sign * (x @ v[:-1] + v[-1])
+        margin = sign * (x @ v[:-1].astype(np.float32) + v[-1])
         pull = -weight * sign / (1 + np.exp(np.minimum(margin, 500)))
         value = weight @ np.logaddexp(0, -margin) + penalty / 2 * v[:-1] @ v[:-1]
-        return value, np.append(x.T @ pull + penalty * v[:-1], pull.sum())
+        return value, np.append(pull.astype(np.float32) @ x + penalty * v[:-1], pull.sum())
 
     v = minimize(cost, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": 300}).x
     return v[:-1], float(v[-1])

@@ -29,22 +29,14 @@ def vectors(texts: Sequence[str]) -> Tensor:
 
 
 class Head(nn.Module):
-    """A trainable map over frozen vectors: linear, or with one hidden layer. Started from a seed.
+    """A trainable map over frozen vectors: linear, or with one hidden layer. Started from a seed."""
 
-    With `identity` a linear head of equal width starts as that multiple of the vectors themselves.
-    """
-
-    def __init__(
-        self, inputs: int, outputs: int, seed: int, hidden: int | None = None, identity: float | None = None
-    ):
+    def __init__(self, inputs: int, outputs: int, seed: int, hidden: int | None = None):
         super().__init__()
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
             layers = [nn.Linear(inputs, hidden), nn.GELU()] if hidden else []
             self.layers = nn.Sequential(*layers, nn.Linear(hidden or inputs, outputs))
-        if identity is not None:
-            nn.init.eye_(self.layers[0].weight).data.mul_(identity)
-            nn.init.zeros_(self.layers[0].bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)

@@ -11,7 +11,7 @@ def compiled(*signatures: Any, fastmath: bool | set[str] = False) -> Callable[[C
 
     What is compiled is cached on disk: beside the function's file, else in the user's cache folder, else, where neither
     can be written to, nowhere, and every process compiles anew. The cache knows the function's own file and the
-    processor; after a change in a file that it is built on, touch its own.
+    processor, not what else the function is built on (this decorator included): after a change there, touch the file.
 
     Division by zero gives infinity or NaN, as in NumPy. Sums stay in the order in which they are written and no product
     is fused with a sum, so that results are those of NumPy bit for bit, unless `fastmath` says otherwise at that one

@@ -182,6 +182,20 @@ def test_only_what_must_be_is_searched_anew(tmp_path):
     assert files(tmp_path / "out") == files(tmp_path / "scratch")
 
 
+@pytest.mark.parametrize("more", [3, 5, 8])
+def test_new_documents_may_fill_a_list(tmp_path, more):
+    state = many()
+    nearest = tuple(100 * number for number in state.queries["q00"][1])
+    added = {f"new{i}": (f"new text {i}", nearest) for i in range(more)}
+    after = State(state.queries, state.documents | added, state.judged)
+    state.mine(tmp_path / "out", [Mined(5)])
+    made = after.mine(tmp_path / "out", [Mined(5)])
+    after.mine(tmp_path / "scratch", [Mined(5)])
+    assert made.changed["anchors extended"] == 12 and files(tmp_path / "out") == files(tmp_path / "scratch")
+    rows = [row for row in made.evidence.read().to_pylist() if row["anchor"] == "q00" and row["sign"] < 0]
+    assert sum(row["candidate"].startswith("new") for row in rows) == min(more, 5)
+
+
 @dataclass(frozen=True)
 class Fails:
     """A source, spelled like the one it holds, that fails at its nth block."""

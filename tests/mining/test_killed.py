@@ -132,6 +132,7 @@ def test_kill_at_random_moments(server, whole):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)  # 40 runs
 def test_kill_at_20_random_moments(server, whole):
     killed_at(server, whole, np.random.default_rng(20).uniform(0, 1, 20), "many")
 
@@ -149,6 +150,7 @@ def test_kill_around_a_few_renames_in_one_run_after_the_other(server, whole):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)  # some 100 runs
 def test_kill_around_every_rename(server, whole):
     number, killed = 0, True
     while killed:
@@ -161,6 +163,7 @@ def test_kill_around_every_rename(server, whole):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)  # some 100 runs
 def test_kill_in_the_middle_of_an_update(server, whole):
     written(server.folder, 300, start=PAIRS)
     killed, number, expected = True, -2, {}

@@ -74,7 +74,10 @@ def test_tensors_and_arrays_give_the_same_and_a_seed_gives_it_again():
     x = noise(200, 8)
     for spherical in (False, True):
         one = kmeans(x, 7, seed=1, spherical=spherical)
-        for other in (kmeans(torch.from_numpy(x), 7, seed=1, spherical=spherical), kmeans(x, 7, seed=1, spherical=spherical)):
+        for other in (
+            kmeans(torch.from_numpy(x), 7, seed=1, spherical=spherical),
+            kmeans(x, 7, seed=1, spherical=spherical),
+        ):
             assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
     assert not np.array_equal(one[0], kmeans(x, 7, seed=2, spherical=True)[0])
 
@@ -146,7 +149,7 @@ def cut_slowly(x, seed, iters, spherical):
     """One cut by the definition, in float64: True = the upper half."""
     x = unit(x) if spherical else x.astype(np.float64)
     upper = (len(x) + 1) // 2
-    first = mixed(seed) % len(x)
+    first = mixed(mixed(seed)) % len(x)
     like = x @ x[first] if spherical else -np.square(x - x[first]).sum(axis=1)
     one, other = x[first], x[int(like.argmin())]
     kept = None

@@ -140,6 +140,21 @@ def test_evidence_judgements_and_copies_decide_what_a_document_is(world):
         Known.of(known.rows, "test")
 
 
+def test_believed_positives_are_appended_where_the_top_holds_none(world):
+    collection, _ = world
+    documents = np.eye(40, dtype=np.float32)
+    evidence = make(["q00", "q00", "q01", "q01"], ["d05", "d01", "d06", "d00"], [1, 1, 1, 1], source="made")
+    evidence = doubt(evidence, pa.array([False, False, False, True]), 0.0, "guide")
+    rows = TrainingRows.of(evidence, collection, n=0)
+    loss = CurrentTop(torch.nn.Identity(), Chain(Dot(), Adore()), documents, Known.of(rows, "train"), 2)
+    queries = torch.zeros(2, 40)
+    queries[:, [0, 1, 2]] = torch.tensor([[0.5, 0.0, 0.4], [0.5, 0.4, 0.0]])
+    batch = loss.batch(queries, [0, 1])
+    assert batch.own.argmax(dim=2).tolist() == [[0, 2, 1, 5], [0, 1, 6, 0]]
+    assert batch.sign.tolist() == [[-1, -1, 1, 1], [1, -1, 1, 0]]
+    assert batch.weight[1, 0] == 0  # nobody believes in it, so it does not stand for a positive in the list
+
+
 # ---- the two sides of a model ----------------------------------------------------------------------------------------
 
 

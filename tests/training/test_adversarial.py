@@ -68,8 +68,10 @@ def test_the_game_is_its_steps_by_hand():
     for step in range(10):
         phases.step()
         rows = torch.from_numpy(rows_of_step(step, 3, ROWS, 7)[0])
-        seen = list(game.groups(_turn(game, step)))
+        seen = list(game.groups(_turn(step)))
         documents = torch.from_numpy(seen[0][1])
+        drawn, _ = game.pools.draw(rows.numpy(), 3, _turn(step).generator)
+        assert torch.equal(documents[:, 1:], drawn)
         assert torch.equal(documents[:, 0], rows)
         name = "d" if step % 5 < 2 else "g"
         of_d = d(rows.numpy(), documents.numpy())
@@ -92,7 +94,7 @@ def test_the_game_is_its_steps_by_hand():
         torch.testing.assert_close(ours.map.weight, twin.map.weight, rtol=1e-3, atol=1e-5)
 
 
-def _turn(game, step):
+def _turn(step):
     """The turn of a step, with the generator that the step had."""
     from litotes.training.phases import Turn, _mixed
 
@@ -131,7 +133,7 @@ def test_a_game_goes_on_in_the_same_phase_with_the_same_pools(stop):
 
 
 def test_pieces_give_the_batch():
-    (game, phases), (cut, pieces) = play(), play(chunk=2)
+    phases, pieces = play()[1], play(chunk=2)[1]
     first, second = phases.step(), pieces.step()
     assert first["ranker"].item() == pytest.approx(second["ranker"].item(), rel=1e-5)
     phases.run(until=2)

@@ -119,7 +119,15 @@ def net(seed, dropout=0.0):
     return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 1))
 
 
-def couple(names=("relevance", "selection"), dropout=0.0, seeds=(0, 1), m=1, chunk=None, normalize="mean", kind=torch.optim.AdamW):
+def couple(
+    names=("relevance", "selection"),
+    dropout=0.0,
+    seeds=(0, 1),
+    m=1,
+    chunk=None,
+    normalize="mean",
+    kind=torch.optim.AdamW,
+):
     nets = {"relevance": net(seeds[0], dropout), "selection": net(seeds[1], dropout)}
 
     def side(name):

@@ -189,8 +189,8 @@ def test_the_other_tasks_are_means_over_the_rows_with_events(seed, told, weights
 
 
 def test_documents_that_others_brought_about_the_own_event_are_no_negatives():
-    rows = torch.tensor([7, 7, 8, -1])
-    columns = torch.tensor([7, 7, 8, -1, 7, 9, 8, -1])  # positives, then one mined negative of each row
+    rows = torch.tensor([7, 7, -1, -1])
+    columns = torch.tensor([7, 7, -1, -1, 7, 9, 8, -1])  # positives, then one mined negative of each row
     told = (True,) * 4
     batch, (*_, documents) = world(1, told=told, ids=(rows, columns))
     loss = EventLoss(0.2, 0, 0)

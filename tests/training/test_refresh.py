@@ -181,6 +181,33 @@ def test_the_scores_are_those_of_the_weights_of_the_step(tiny_model, world, tmp_
     assert np.abs(before - expected).mean() > 3e-2  # the weights have moved farther than that
 
 
+@dataclass(frozen=True)
+class Sleepy(Mined):
+    """A search that takes longer than a step, so that the next refresh waits behind it."""
+
+    def prepare(self, collection, space):
+        time.sleep(0.15)
+        return super().prepare(collection, space)
+
+
+def test_weights_are_those_of_their_step_however_long_a_refresh_had_to_wait(tiny_model, world, tmp_path):
+    settings = {"sources": [Sleepy(depth=9)], "vetters": (), "lag": 3}
+    runs = [
+        train(
+            tiny_model, world, tmp_path / str(beside), refresh=Refresh(1, asynchronous=beside, **settings), max_steps=7
+        )
+        for beside in (False, True)
+    ]
+    assert equal(*runs) and told(runs[0]) == told(runs[1])
+    assert [(entry["mined_at"], entry["used_from"]) for entry in runs[1].refreshes] == [(1, 4), (2, 5), (3, 6)]
+    scores = [read_scores(run) for run in runs]
+    assert scores[0] == scores[1]
+
+
+def read_scores(run):
+    return [entry["doubted"] for entry in run.refreshes], [entry["fresh"] for entry in run.refreshes]
+
+
 def test_beside_training_or_not_the_weights_are_the_same_and_not_those_of_no_refresh(tiny_model, world, tmp_path):
     runs = [
         train(tiny_model, world, tmp_path / str(beside), refresh=Refresh(2, vetters=(), lag=3, asynchronous=beside))

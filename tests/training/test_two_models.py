@@ -131,6 +131,7 @@ class Interrupts:
         return "interrupts()"
 
 
+@pytest.mark.slow
 def test_an_interrupted_game_goes_on_to_the_same_models(tiny_model, tiny_cross, world, tmp_path):
     collection, evidence = world
     whole = game(tiny_cross, vetters=[Interrupts(0)]).train(tiny_model, evidence, collection, out=tmp_path / "whole")
@@ -172,6 +173,7 @@ def test_a_coupled_run_leaves_two_models_and_vetted_evidence(tiny_cross, world, 
             assert row["weight"] == before[row["anchor"], row["candidate"]]["weight"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("negatives", [1, 3])
 def test_a_coupled_run_that_was_cut_goes_on_to_the_same_models(negatives, tiny_cross, world, tmp_path, monkeypatch):
     from litotes.training import phases

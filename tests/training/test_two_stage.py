@@ -7,15 +7,18 @@ import pyarrow as pa
 import pytest
 import torch
 
-from litotes.batch import SignedBatch
+from litotes.batch import SignedBatch, from_pairs
 from litotes.catalog import parse
 from litotes.data.collection import Collection
 from litotes.data.models import load_model
+from litotes.evidence import make
 from litotes.objectives.contrastive.infonce import InfoNCE
 from litotes.objectives.temperature import LearnedTemperature
+from litotes.scoring import Cosine
 from litotes.training.retriever import train_retriever
 from litotes.training.retriever.latent_attention import LatentAttention
 from litotes.training.two_stage import TwoStage
+from litotes.vetting.relative_margin import RelativeMargin
 
 
 class Watched(InfoNCE):
@@ -218,6 +221,50 @@ def test_a_decoder_sees_both_ways_in_both_stages_and_afterwards(world, tmp_path)
     assert first_token_moves(load_model(done.path, "cpu")) and not first_token_moves(model)
     causal = recipe().train(model, world[1], world[0], out=tmp_path / "causal")
     assert not first_token_moves(load_model(causal.path, "cpu")) and not equal(done.path, causal.path)
+
+
+def angled(*cosines):
+    """Vectors of length 1 with these cosines to (1, 0)."""
+    return torch.tensor([[c, (1 - c * c) ** 0.5] for c in cosines], dtype=torch.float64)
+
+
+def costs(anchors, positives, negatives, **options):
+    """Of each row, at temperature 0.1."""
+    return InfoNCE(0.1).per_anchor(Cosine()(from_pairs(anchors, positives, negatives, **options)))[0]
+
+
+def test_without_the_batch_a_row_costs_what_its_own_negatives_cost_and_other_rows_do_not_matter():
+    one, other = angled(1.0), torch.tensor([[0.3, -0.7]], dtype=torch.float64)
+    found = costs(one, angled(0.5), angled(0.3)[None], in_batch=False)
+    assert found.item() == pytest.approx(0.126928, abs=1e-6)
+    anchors, positives = torch.cat([one, one]), angled(0.5, 0.4)
+    negatives = angled(0.3, 0.2, 0.45, 0.0).view(2, 2, 2)
+    before = costs(anchors, positives, negatives, in_batch=False)
+    gaps = torch.tensor([0.3 - 0.5, 0.2 - 0.5], dtype=torch.float64)
+    assert before[0].item() == pytest.approx((gaps / 0.1).exp().sum().log1p().item())
+    for place in (anchors, positives, negatives):
+        place[1] = other
+    assert torch.equal(costs(anchors, positives, negatives, in_batch=False)[0], before[0])
+
+
+def test_with_the_batch_and_without_own_negatives_it_is_the_cross_entropy_of_the_batch_and_rows_may_differ():
+    numbers = torch.Generator().manual_seed(0)
+    anchors, positives = (torch.randn(2, 5, generator=numbers, dtype=torch.float64) for _ in range(2))
+    scores = torch.nn.functional.cosine_similarity(anchors[:, None], positives[None], dim=2) / 0.1
+    expected = torch.nn.functional.cross_entropy(scores, torch.arange(2), reduction="none")
+    torch.testing.assert_close(costs(anchors, positives, None), expected)
+    negatives = torch.randn(2, 3, 5, generator=numbers, dtype=torch.float64)
+    both = [costs(anchors, positives, negatives, in_batch=flag) for flag in (True, False)]
+    mixed = from_pairs(anchors, positives, negatives, in_batch=torch.tensor([True, False]))
+    torch.testing.assert_close(InfoNCE(0.1)(Cosine()(mixed)), (both[0][0] + both[1][1]) / 2)
+
+
+@pytest.mark.parametrize(("r", "kept", "dropped"), [(0.8, 0.759, 0.761), (-0.2, -0.211, -0.209)])
+def test_positive_aware_mining_is_a_relative_margin_also_under_a_negative_score(r, kept, dropped):
+    made = make(
+        ["q"] * 3, ["p", "k", "d"], [1, -1, -1], score=[r, kept, dropped], source="made", scorer={"name": "teacher"}
+    )
+    assert RelativeMargin(0.05)(made)["weight"].to_pylist() == [1.0, 1.0, 0.0]
 
 
 def test_its_spelling_reads_back():

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-WORDS = 60
+WORDS = 240
 
 
 def lines(path, rows):
@@ -23,11 +23,13 @@ def jsonl(tmp_path):
 
 @pytest.fixture(scope="session")
 def encoder(tmp_path_factory, tiny_static):
-    """Words w0, w1, ... on a quarter of a circle, in order: wi and wj are the more alike the nearer i is to j."""
+    """Words w0, w1, ... evenly around a circle: wi and wj are the more alike the nearer i is to j."""
     from litotes.data.encoder import Encoder
 
-    angle = np.linspace(0, np.pi / 2, WORDS)
-    return Encoder(tiny_static(tmp_path_factory.mktemp("arc") / "model", np.stack([np.cos(angle), np.sin(angle)], 1)))
+    angle = np.arange(WORDS) * 2 * np.pi / WORDS
+    return Encoder(
+        tiny_static(tmp_path_factory.mktemp("circle") / "model", np.stack([np.cos(angle), np.sin(angle)], 1))
+    )
 
 
 @pytest.fixture

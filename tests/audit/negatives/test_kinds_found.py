@@ -90,38 +90,39 @@ def test_queries_and_answers_of_the_test_set(jsonl, audited, places, encoder):
     assert {(0, ""), (1, "")} <= places(found, "test-query")  # the rows differ in one word, so others are near too
 
 
-def arc(step, rows=40):
-    """Rows whose query and positive are neighbours on the arc; negatives `step` away, and so less alike."""
+def circle(step):
+    """Queries all around a circle of 240 words, their positives 10 words on, a negative `step` words on."""
     return [
-        {"query": f"w{i % 30}", "pos": [f"w{i % 30} w{i % 30 + 1}"], "neg": [f"w{i % 30 + step} w{i % 30 + step + 1}"]}
-        for i in range(rows)
+        {"query": f"w{i}", "pos": [f"w{(i + 10) % 240}"], "neg": [f"w{(i + step) % 240}"]} for i in range(0, 240, 2)
     ]
 
 
 def test_suspects_stand_above_the_line_and_as_high_as_a_typical_positive(jsonl, audited, places, encoder):
-    rows = arc(12)
-    rows[5]["neg"] = ["w5 w6 w6"]  # as near as its positive
-    rows[6]["pos"], rows[6]["neg"] = ["w36"], ["w26"]  # above its positive, yet far from the query
+    rows = circle(40)
+    rows[5]["neg"] = ["w11"]  # nearer than its positive
+    rows[6]["pos"], rows[6]["neg"] = ["w132"], ["w42"]  # nearer than its positive, yet far from the query
     found = audited(jsonl(rows), encoder=encoder)
     assert places(found, "suspect") == {(5, "neg[0]")}
-    assert {(5, "neg[0]"), (6, "neg[0]")} <= places(audited(jsonl(rows), encoder=encoder, typical=0.0), "suspect")
+    assert places(audited(jsonl(rows), encoder=encoder, typical=0.0), "suspect") == {(5, "neg[0]"), (6, "neg[0]")}
     judge, vetter = found.judge
     assert vetter == "relative_margin(margin=0.05, reference=min)" and found.scores is not None
+    assert found.hidden is not None and "standard deviations above 121 texts" in found.hidden.rests_on
 
 
 def test_the_vetter_that_is_given_decides(jsonl, audited, encoder):
     from litotes.vetting.score_window import ScoreWindow
 
-    every = audited(jsonl(arc(12)), encoder=encoder, vetter=ScoreWindow(high=-0.9), typical=0.0)
+    every = audited(jsonl(circle(40)), encoder=encoder, vetter=ScoreWindow(high=-0.9), typical=0.0)
     assert every.found["suspect"] == every.negatives and every.judge[1].startswith("score_window(")
 
 
 def test_filler_is_what_random_texts_reach_as_often(jsonl, audited, places, encoder):
-    rows = arc(2)
-    rows[3]["neg"] = ["w58"]
+    rows = circle(20)  # a sixth of the circle is nearer
+    rows[3]["neg"] = ["w107"]  # nine in ten texts are nearer
     found = audited(jsonl(rows), encoder=encoder, alpha=0.3)
-    assert (3, "neg[0]") in places(found, "filler") and (0, "neg[0]") not in places(found, "filler")
+    assert places(found, "filler") == {(3, "neg[0]")} and found.filler.value == pytest.approx(2 / 120)
     assert sum(count for _, count in found.steps) == found.negatives
+    assert audited(jsonl(rows), encoder=encoder, alpha=0.1).found["filler"] == 120
     few = audited(jsonl(rows[:10]), encoder=encoder)
     assert "filler" not in few.found and any("Too few texts" in note for note in few.notes)
 

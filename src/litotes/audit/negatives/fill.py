@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 
 from litotes.audit.negatives.example_set import ExampleSet
@@ -10,7 +13,7 @@ from litotes.audit.negatives.shingles import Closeness
 from litotes.search.mask import Mask
 from litotes.search.space import Space
 
-DEPTH = 50
+DEPTH = 200
 _ANCHORS = 1024
 
 
@@ -20,23 +23,25 @@ def candidates(
     space: Space,
     judge: Judge,
     *,
+    depth: int = DEPTH,
     near: float = 0.8,
     refused: np.ndarray | None = None,
     allowed: np.ndarray | None = None,
 ) -> dict[int, list[int]]:
     """For each anchor the documents of the set that could be its negatives, the hardest first.
 
-    The DEPTH nearest documents that no row of the anchor names yet, less those that the judge doubts beside the
-    anchor's positives, near copies of a positive or the query, and all but the first of several equal texts.
+    The `depth` nearest documents that no row of the anchor names yet, less those that the vetter doubts beside the
+    anchor's positives (however low they stand), near copies of a positive or the query, and all but the first of
+    several equal texts.
 
     Args:
         anchors: for whom, ascending int [n].
         refused: `same` numbers of texts that nobody shall get.
         allowed: bool per document: which may be given at all.
     Out:  anchor -> document numbers.
-    Cost: one search of depth DEPTH for each anchor, and the judge's score of its candidates.
+    Cost: one search of that depth for each anchor, and the judge's score of its candidates.
     """
-    judge = judge.prepared(examples)
+    judge = replace(judge.prepared(examples), typical=-math.inf)  # what is doubted at all is not brought in
     found: dict[int, list[int]] = {}
     may = np.ones(len(examples.documents), bool) if allowed is None else allowed.copy()
     if refused is not None and len(refused):
@@ -57,7 +62,7 @@ def candidates(
         mask = Mask.of(
             len(block), len(may), exclude=(offsets, np.concatenate([*named, np.empty(0, np.int32)])), allowed=may
         )
-        ids, _ = space.top_k(examples.anchor_query[block], min(DEPTH, int(may.sum())), mask)
+        ids, _ = space.top_k(examples.anchor_query[block], min(depth, int(may.sum())), mask)
         proposed, whose = ids[ids >= 0], np.repeat(block, (ids >= 0).sum(axis=1))
         mine = np.isin(owner, block)
         pair_anchor = np.concatenate([whose, owner[mine]])

@@ -84,5 +84,8 @@ KINDS: dict[str, Kind] = {
 }
 """All kinds; where a negative has several, the first in this order is the reason given for a change."""
 
+COPIES = ("query", "near-query", "positive", "near-positive", "positive-elsewhere")
+"""Kinds of text that a negative must not be, whatever a model thinks."""
+
 CERTAIN = ("positive", "positive-elsewhere")
 """Kinds that are false negatives by what the set says itself."""

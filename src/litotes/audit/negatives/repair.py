@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from litotes.audit.negatives.findings import Finding
-from litotes.audit.negatives.kinds import KINDS
+from litotes.audit.negatives.kinds import COPIES, KINDS
 from litotes.audit.negatives.row_files import RowFiles
 from litotes.audit.negatives.source import Source
 
 NAMES = tuple(KINDS)
-_COPIES = ("query", "near-query", "positive", "near-positive", "positive-elsewhere")
 
 
 @dataclass(eq=False)
@@ -58,7 +57,7 @@ def asked_for(found: Mapping[str, Finding], beyond: np.ndarray, source: Source, 
         if name not in found or name in leave or kind.counts == "rows" or kind.remedy not in ("out", "exchange"):
             continue
         places = beyond if name == "everywhere" else found[name].places
-        if name not in _COPIES:
+        if name not in COPIES:
             places = places[~examples.slot_judged[places]]
         reason[places] = number
     return reason

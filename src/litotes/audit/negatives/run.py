@@ -13,11 +13,11 @@ import numpy as np
 from litotes.audit.negatives import usage
 from litotes.audit.negatives.copies import copies
 from litotes.audit.negatives.examples import Example, examples_of
-from litotes.audit.negatives.fill import candidates
+from litotes.audit.negatives.fill import DEPTH, candidates
 from litotes.audit.negatives.findings import Finding, Places
 from litotes.audit.negatives.hardness import Hardness, filler_share, fillers, hardness, steps
 from litotes.audit.negatives.judge import Judge, cross_scores, slot_scores, suspects
-from litotes.audit.negatives.kinds import CERTAIN, KINDS
+from litotes.audit.negatives.kinds import CERTAIN, COPIES, KINDS
 from litotes.audit.negatives.leak import Leak, leaks
 from litotes.audit.negatives.repair import asked_for, plan, wanting
 from litotes.audit.negatives.rewrite import rewrite
@@ -84,7 +84,7 @@ class Audit:
         found: kind -> how many, for every kind that was looked for.
         negatives: how many there are; `rows` likewise.
         certain: negatives that the set itself gives as positives.
-        hidden: estimate of false negatives, None with the reason in `notes`.
+        hidden: estimate of false ones among the negatives that are no copies, None with the reason in `notes`.
         filler: estimate of random filler.
         steps: (how hard, negatives).
         scores: histogram of positives, kept and repaired (or suspected) negatives.
@@ -292,6 +292,7 @@ class _Run:
                 anchors,
                 space,
                 judge,
+                depth=DEPTH if self.cross_encoder is None else DEPTH // 4,  # a cross-encoder reads each of them
                 near=self.settings.near,
                 refused=np.concatenate([hubs, answers]),
                 allowed=used,
@@ -324,7 +325,8 @@ class _Run:
             self.notes.append("Without a model nothing is said of false negatives, hardness and filler.")
             return None
         scorer = {"name": space.name, "checksum": space.checksum, "similarity": space.similarity}
-        return Judge(space.name, space.pairs, self._vetter(), scorer)
+        name = Path(space.name).name if Path(space.name).exists() else space.name
+        return Judge(name, space.pairs, self._vetter(), scorer)
 
     def _typical(self, source: Source, judge: Judge, judged: np.ndarray, made: Hardness | None) -> Judge:
         """The judge with the score of a typical positive."""
@@ -356,16 +358,15 @@ class _Run:
             return None
         scores = judge.standing(examples.slot_anchor, judged)
         up = examples.positives
-        down = examples.negatives[~examples.slot_judged[examples.negatives]]
+        known = np.concatenate([found[name].places for name in COPIES])
+        down = np.setdiff1d(examples.negatives[~examples.slot_judged[examples.negatives]], known)
         estimate = hidden_share(
             examples.slot_anchor[up], scores[up], examples.slot_anchor[down], scores[down], seed=self.settings.seed
         )
         if estimate is None:
             self.notes.append("Too few queries with a positive and a negative to estimate the share of false ones.")
             return None
-        certain = sum(len(found[name]) for name in CERTAIN) / len(examples.negatives)
-        value, low = max(estimate.value, certain), max(estimate.low, certain)
-        return Estimate(value, low, max(estimate.high, value), unit)
+        return replace(estimate, rests_on=unit)
 
     def _facts(self, source: Source) -> dict[str, int]:
         examples = source.examples

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 GROUPS = 2000
-RESAMPLES = 2000
+RESAMPLES = 1000
 LEAST_QUERIES = 30
 _QUANTILES = (0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -47,10 +47,10 @@ def hidden_share(
 ) -> Estimate | None:
     """The largest share of negatives that may be positives without a label, judged by their scores alone.
 
-    If a share pi of the negatives scored as the positives do, then above any line t at least pi of the positives'
-    share lies there too, whatever the true negatives do:
+    If a share pi of the negatives scored as the positives do, then at or above any line t at least pi of the
+    positives' share lies there too, whatever the true negatives do:
 
-        pi <= (share of negatives above t) / (share of positives above t)
+        pi <= (share of negatives at or above t) / (share of positives at or above t)
 
     The least of these ratios over t is the estimate: pi itself if true negatives do not reach the scores of the best
     positives, more if they do. So it is an upper one. It is too low only if unlabelled answers score lower than the
@@ -69,7 +69,7 @@ def hidden_share(
     group = np.concatenate([positive_group, negative_group])
     up = np.arange(len(group)) < len(positive_group)
     score = np.concatenate([positive_score, negative_score])
-    above = (score[:, None] > lines).astype(float)
+    above = (score[:, None] >= lines).astype(float)  # ties count: scores of cross-encoders saturate
     columns = np.concatenate([above * up[:, None], up[:, None], above * ~up[:, None], ~up[:, None]], axis=1)
     sums = _by_group(group, columns, seed)
     half = np.arange(len(sums)) % 2 == 0
@@ -122,7 +122,11 @@ def _by_group(group: np.ndarray, values: np.ndarray, seed: int) -> np.ndarray:
 
 def _resampled(sums: np.ndarray, seed: int) -> np.ndarray:
     """Sums over groups drawn with replacement: float64 [RESAMPLES, columns]."""
-    random = np.random.default_rng(seed + 1)
-    count = len(sums)
-    drawn = np.stack([random.multinomial(count, np.full(count, 1 / count)) for _ in range(RESAMPLES)])
-    return drawn @ sums
+    random, count = np.random.default_rng(seed + 1), len(sums)
+    drawn = np.empty((RESAMPLES, sums.shape[1]))
+    at_once = max(1, 1_000_000 // count)
+    for low in range(0, RESAMPLES, at_once):
+        part = min(at_once, RESAMPLES - low)
+        group = random.integers(0, count, (part, count)) + np.arange(part)[:, None] * count
+        drawn[low : low + part] = np.bincount(group.ravel(), minlength=part * count).reshape(part, count) @ sums
+    return drawn

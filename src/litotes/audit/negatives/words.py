@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from litotes.audit.negatives.examples import Example
-from litotes.audit.negatives.kinds import KINDS
+from litotes.audit.negatives.kinds import COPIES, KINDS
 from litotes.audit.negatives.run import Audit
 from litotes.audit.report.words import count, number, share
-
-WRONG = ("query", "near-query", "positive", "near-positive", "positive-elsewhere", "repeated")
-"""Kinds that are defects whatever a model thinks."""
 
 
 def headline(audit: Audit) -> str:
     """The sentence at the top."""
     if not audit.negatives:
         return f"{audit.path.name} has no negatives."
-    wrong = sum(audit.found.get(name, 0) for name in WRONG)
+    wrong = sum(audit.found.get(name, 0) for name in COPIES)
     parts = [f"{count(wrong)} of {count(audit.negatives)} negatives are copies of what they must not be"]
     if audit.hidden is not None:
         ends = f"interval {share(audit.hidden.low)} to {share(audit.hidden.high)}"
-        parts.append(f"at most about {share(audit.hidden.value)} may be false negatives ({ends})")
+        parts.append(f"of the others at most about {share(audit.hidden.value)} may be false ({ends})")
     if audit.filler is not None:
-        parts.append(f"at most about {share(audit.filler.value)} are random filler")
+        parts.append(f"at most about {share(audit.filler.value)} of all are random filler")
     return "; ".join(parts) + "."
 
 
@@ -34,8 +31,8 @@ def hidden_in_words(audit: Audit) -> list[str]:
     if audit.hidden is None:
         return said
     said += [
-        f"Estimate: at most about {share(audit.hidden.value)} of the negatives may be answers without a label; 95 % "
-        f"interval {share(audit.hidden.low)} to {share(audit.hidden.high)}, over queries.",
+        f"Estimate: at most about {share(audit.hidden.value)} of the negatives that are no copies may be unlabelled "
+        f"answers; 95 % interval {share(audit.hidden.low)} to {share(audit.hidden.high)}, over queries.",
         f"It rests on the {audit.hidden.rests_on}. If a share of the negatives were answers, and answers without a "
         "label scored like the labelled ones, then above every line at least that share of the positives' share would "
         "lie there too. The estimate is the largest share that is consistent with this. Nobody has read the texts.",
@@ -69,11 +66,11 @@ def measured(example: Example) -> str:
 
 
 def remedy(name: str) -> str:
-    """What a repair does about a kind."""
+    """What a repair does about a kind, in a word or two."""
     return {
-        "out": "exchanged or taken out",
-        "exchange": "exchanged where there is a better one",
+        "out": "goes",
+        "exchange": "exchanged",
         "fill": "filled up",
-        "row out": "row left out",
-        "report": "reported only",
+        "row out": "row goes",
+        "report": "stays",
     }[KINDS[name].remedy]

@@ -57,6 +57,13 @@ class Ar2(Objective):
     Source: Adversarial Retriever-Ranker for dense text retrieval (arXiv:2110.03611), equations 5 to 9, with eps and the
         sum over the positive of the released training code. There the adversarial term is summed over the batch and the
         other averaged; here both are averaged unless asked.
+
+    Example:
+        >>> import torch
+        >>> from litotes.batch import from_groups
+        >>> group = from_groups(torch.zeros(1, 2)).replace(pairs={"teacher": torch.tensor([[1.0, 0.0]])})
+        >>> round(Ar2(eps=0.0)(group).item(), 6)
+        0.695368
     """
 
     citation = """@inproceedings{zhang2022adversarial,

@@ -51,7 +51,8 @@ class DynamicNegatives:
           evidence says 0, else -1 with the belief evidence has in it: a vetter's doubts count, others are believed.
     Out:  `Trained`. Its folder holds an asymmetric model (a Router of sentence-transformers: the trained query side and
           the document side as it was) and `documents.npy`, float32 [N, D], the frozen vectors by row of the corpus.
-          The model given is left as it is. If both sides share weights, they do so no longer.
+          What the saved document side encodes equals them up to the rounding of another precision. The model given is
+          left as it is. If both sides share weights, they do so no longer.
     Cost: encoding the corpus once; per step one forward and backward pass of the queries and one exact search,
           O(B N D). The vectors are a memory map.
 

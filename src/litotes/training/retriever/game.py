@@ -53,7 +53,8 @@ def group_batch(scores: Tensor, belief: Tensor, ranker: Tensor | None = None) ->
 
     Belief 0 is no candidate: sign 0. `ranker`: the ranker's scores, which become `pairs["teacher"]`.
     """
-    batch = from_groups(scores, 0, belief > 0).replace(weight=belief.to(scores.device, torch.float32))
+    belief = belief.to(scores.device, torch.float32)
+    batch = from_groups(scores, 0, belief > 0).replace(weight=belief)
     return batch if ranker is None else batch.replace(pairs={"teacher": ranker})
 
 
@@ -148,7 +149,8 @@ class Game:
 def pools_of(evidence: Evidence, collection: Collection, rows: TrainingRows, size: int) -> Pools:
     """The pools of training rows (one per anchor): the `size` best scored negatives that mined evidence holds.
 
-    Left out is what the rows' own evidence calls positive or silent, exact copies of such documents included.
+    Left out is what the rows' own evidence calls positive or silent, exact copies of such documents included; its
+    doubts count beside those of the mined evidence.
     """
     place = np.full(len(collection.queries), -1, np.int64)
     place[rows.anchor] = np.arange(len(rows))
@@ -156,9 +158,9 @@ def pools_of(evidence: Evidence, collection: Collection, rows: TrainingRows, siz
     belief = np.zeros((len(rows), size), np.float32)
     for table in evidence.tables():  # whole anchors, the best score first
         row, document = place[collection.query_rows(table["anchor"])], collection.document_rows(table["candidate"])
-        silent = spoken_for(rows, rows.anchor[row], document)
-        kept = np.flatnonzero((table["sign"].to_numpy() < 0) & (row >= 0) & ~silent)
-        row, document, weight = row[kept], document[kept], table["weight"].to_numpy()[kept]
+        sign, weight = known_of(rows, rows.anchor[row], document)
+        kept = np.flatnonzero((table["sign"].to_numpy() < 0) & (row >= 0) & (sign < 0))
+        row, document, weight = row[kept], document[kept], np.minimum(weight, table["weight"].to_numpy())[kept]
         rank = _ranks(row)
         best = rank < size
         documents[row[best], rank[best]] = document[best]
@@ -166,14 +168,16 @@ def pools_of(evidence: Evidence, collection: Collection, rows: TrainingRows, siz
     return Pools(torch.from_numpy(documents), torch.from_numpy(belief))
 
 
-def spoken_for(rows: TrainingRows, query: np.ndarray, document: np.ndarray) -> np.ndarray:
-    """Bool [P]: evidence calls the pair positive or silent, or so a pair of equal texts."""
+def known_of(rows: TrainingRows, query: np.ndarray, document: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the rows' evidence says of pairs [P], or of pairs of equal texts: sign and weight; nothing is -1 with 1."""
     lookup = rows.lookup
-    width = int(max(lookup.candidate.max(initial=-1), rows.candidate_code.max(initial=-1))) + 2
+    width = int(max(lookup.candidate.max(initial=-1), rows.candidate_code.max(initial=-1))) + 1
     anchor = np.repeat(np.arange(len(lookup.offsets) - 1), np.diff(lookup.offsets))
-    known = (anchor * width + lookup.candidate)[lookup.sign >= 0]
+    pairs = anchor * width + lookup.candidate  # ascending, as the lookup is
     asked = rows.anchor_code[query] * width + rows.candidate_code[document]
-    return np.isin(asked, known) & (rows.candidate_code[document] >= 0)
+    place = np.minimum(np.searchsorted(pairs, asked), max(len(pairs) - 1, 0))
+    known = (pairs[place] == asked) & (rows.candidate_code[document] >= 0) & (rows.anchor_code[query] >= 0)
+    return np.where(known, lookup.sign[place], -1), np.where(known, lookup.weight[place], 1).astype(np.float32)
 
 
 def _ranks(row: np.ndarray) -> np.ndarray:
