@@ -15,10 +15,10 @@ run: .venv/.run
 	.venv/bin/litotes run $(RECIPE)
 
 test: .venv/.dev style types docs
-	.venv/bin/pytest -n 2 -m "not slow"
+	.venv/bin/pytest -n 2 --dist loadgroup -m "not slow"
 
 test-all: .venv/.dev style types docs
-	LITOTES_HYPOTHESIS=full .venv/bin/pytest -n 2
+	LITOTES_HYPOTHESIS=full .venv/bin/pytest -n 2 --dist loadgroup
 
 style: .venv/.dev
 	.venv/bin/ruff format --check .

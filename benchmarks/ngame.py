@@ -1,7 +1,7 @@
 """Forming NGAME's batches: balanced clusters of a million anchors, and an epoch of batches made of them.
 
-The points lie in clouds around 1,000 centres. The peer is BisectingKMeans of scikit-learn, which halves too, not evenly;
-it gets fewer points, for it takes its time. Whole processes, started in turn; seconds inside are those of the
+The points lie in clouds around 1,000 centres. The peer is BisectingKMeans of scikit-learn, which halves too, but not
+evenly; it gets fewer points, for it takes its time. Whole processes, started in turn; seconds inside are those of the
 clustering and of the epoch, without start and making of the points.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from _harness import finish, in_turn, machine, noise, options, process, ratios, show_table, spread, table
 
-SCALE = {"small": (100_000, 10_000, 1), "full": (1_000_000, 30_000, 3)}  # anchors, of these with the peer, runs
+SCALE = {"small": (100_000, 10_000, 1), "full": (1_000_000, 10_000, 3)}  # anchors, of these with the peer, runs
 WIDTH, SIZE, BATCH = 64, 64, 256
 
 

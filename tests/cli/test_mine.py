@@ -37,7 +37,10 @@ def test_the_counts_are_those_of_the_evidence_and_json_is_all_that_stands_on_std
     again = litotes("mine", world, "--model", model, "--out", "e", "--json").json()
     assert again["resumed"] == 10 and again["doubted_by"] == said["doubted_by"] and again["search"] == {}
     told = litotes("mine", world, "--model", model, "--out", "f").out
-    assert re.search(r"search dense\(.*\)  10 queries certified, 10 at once, 0 at finer precision; .* survivors", told)
+    assert re.search(r"\n  search dense +10 queries certified, 10 at once, 0 at finer precision; .* survivors", told)
+    several = ("--source", "dense(depth=3)", "--source", "dense(depth=2, skip=3)")
+    told = litotes("mine", world, "--model", model, *several, "--out", "g").out
+    assert len(re.findall(r"\n  search dense\(depth=[23],.* 10 queries certified, 10 at once", told)) == 2
 
 
 def test_counts_stand_aligned_before_their_names(litotes, world):

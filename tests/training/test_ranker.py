@@ -105,6 +105,7 @@ def test_a_group_is_the_drawn_positive_and_its_negatives_with_their_beliefs(worl
         row = said[query, ids[texts.index(pair[1])]]
         assert row["sign"] == label["sign"][i, j] and row["weight"] == label["weight"][i, j]
         assert row["score"] == label["teacher"][i, j]
+    assert (label["weight"][label["sign"] == 0] == 0).all()
     assert label["teacher"].isnan().sum() == 3 and len(asked) == 9 and collator.seen["pairs"] == 9
     assert len(batch["pairs"]["input_ids"]) == 9
 
@@ -159,6 +160,7 @@ def test_a_pair_that_nobody_believes_is_silent(world, model):
         assert all(torch.equal(a, b) for a, b in zip(grads[0][1], grads[1][1], strict=True))
 
 
+@pytest.mark.slow
 def test_doubted_evidence_trains_as_if_it_were_not_there(ranker, world, tmp_path):
     collection, evidence = world
     half = np.zeros(len(evidence), bool)
@@ -198,6 +200,7 @@ def test_it_equals_the_losses_of_sentence_transformers_where_they_are_the_same(m
     assert ours.item() / math.log(2) == pytest.approx(theirs.item(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_plain_script_learns(model, tmp_path):
     from datasets import Dataset
     from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
@@ -241,7 +244,7 @@ def test_a_run_is_gradient_descent_as_one_would_write_it_by_hand(ranker, world, 
     assert done.texts_per_step == pytest.approx(24 + done.counts["negatives"])
 
 
-@pytest.mark.parametrize("stop", [2, 4])
+@pytest.mark.parametrize("stop", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_an_interrupted_run_goes_on_to_the_weights_of_an_uninterrupted_one(ranker, world, tmp_path, stop):
     whole = Watched(LearnedTemperature(1.0))
     expected = train(ranker, world, tmp_path / "whole", whole)
@@ -269,6 +272,7 @@ def test_an_encoder_gets_a_head_that_depends_on_the_seed_alone(tiny_model, world
     assert torch.equal(before, torch.random.get_rng_state())
 
 
+@pytest.mark.slow
 def test_a_teacher_reaches_margin_mse(ranker, world, tmp_path):
     collection, evidence = world
     about = {"name": "t", "checksum": "0", "similarity": "cross-encoder"}

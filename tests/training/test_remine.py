@@ -22,10 +22,14 @@ def encoder(tiny_model):
 
 
 @pytest.fixture(scope="module")
-def given(world):
-    """Evidence with a silent pair, a judged negative, and two doubts: one of the vetter, one of somebody else."""
+def given(world, encoder):
+    """Evidence with a silent pair that the model ranks first, a judged negative, doubts of the vetter and another."""
     collection, evidence = world
-    more = make(["q00", "q01"], ["d20", "d21"], [0, -1], grade=pa.array([None, 0.0], pa.float32()), source="people")
+    query = encoder.encode(collection.query_texts()[:1], "query")[0]
+    order = np.argsort(-(encoder.encode(collection.document_texts(), "document") @ query))
+    known = evidence.filter(pc.equal(evidence["anchor"], "q00"))["candidate"].to_pylist()
+    first = next(name for name in (f"d{j:02}" for j in order) if name not in known)
+    more = make(["q00", "q01"], [first, "d21"], [0, -1], grade=pa.array([None, 0.0], pa.float32()), source="people")
     both = pa.concat_tables([evidence, more.replace_schema_metadata(evidence.schema.metadata)])
     negative = np.flatnonzero((both["sign"].to_numpy() < 0) & both["grade"].is_null().to_numpy())
     rows = np.zeros(len(both), bool)
@@ -78,6 +82,11 @@ def test_it_is_its_definition(given, encoder, tmp_path):
     assert seen == expected
     assert counts["rows"] == len(made) and counts["found"] == 24 * 5
     assert counts["fresh"] == len(made) - len(given[1]) > 0
+    believed = [row["score"] for row in made.to_pylist() if row["sign"] < 0 and row["weight"] > 0]
+    assert counts["scores"]["negatives"] == pytest.approx(np.mean(believed))
+    assert counts["scores"]["positives"] == pytest.approx(
+        np.mean([row["score"] for row in made.to_pylist() if row["sign"] > 0])
+    )
     assert set(counts["doubted"]) == {"zeal", str(VETTER)} and all(counts["doubted"].values())
     assert not list(tmp_path.glob("*.vectors"))
 

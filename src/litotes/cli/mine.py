@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -339,8 +341,17 @@ def _counts(mining: Any, vetters: list[Any], out: Path, n: int, json: bool) -> d
         "copies of positives left out": mining.duplicates,
         "doubted by": {name: mining.doubted.get(name, 0) for name in map(str, vetters)},
         "anchors that got less from": dict(mining.short),
-        "search": {source: asdict(report) if json else str(report) for source, report in mining.searches.items()},
+        "search": {name: asdict(one) for name, one in mining.searches.items()} if json else _told(mining.searches),
         "notes": {f"{source}: {name}": value for source, said in mining.notes.items() for name, value in said.items()},
+    }
+
+
+def _told(searches: Mapping[str, Any]) -> dict[str, str]:
+    """How each source's search was proved, under its bare name where no other has that one."""
+    bare = Counter(source.partition("(")[0] for source in searches)
+    return {
+        source.partition("(")[0] if bare[source.partition("(")[0]] == 1 else source: str(report)
+        for source, report in searches.items()
     }
 
 

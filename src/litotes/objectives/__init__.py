@@ -6,6 +6,7 @@ from litotes.objectives.contrastive.infonce import InfoNCE
 from litotes.objectives.contrastive.progressive import ByDifficulty, ProgressiveInfoNCE
 from litotes.objectives.contrastive.soft_target import SoftTargetInfoNCE
 from litotes.objectives.listwise.adore import Adore
+from litotes.objectives.listwise.ar2 import Ar2
 from litotes.objectives.pairwise.hinge import Hinge
 from litotes.objectives.pairwise.logistic import PairwiseLogistic
 from litotes.objectives.pairwise.margin_mse import MarginMSE
@@ -14,6 +15,7 @@ from litotes.objectives.temperature import LearnedTemperature, ScheduledTemperat
 
 __all__ = [
     "Adore",
+    "Ar2",
     "ByDifficulty",
     "Cached",
     "Hinge",

@@ -196,3 +196,41 @@ def cwcl(
     backward = temperature if backward_temperature is None else backward_temperature
     both = Symmetric(SoftTargetInfoNCE(temperature), InfoNCE(backward), total="sum")
     return Chain(ContinuousWeight(sharpen, floor), Cosine(), both)
+
+
+def bidirectional_ranking(
+    margin: float = 0.2, annotation_weight: float = 0.5, hardest: bool = False, cosine: bool = True
+) -> Chain:
+    """The margin loss of image-text matching, from both sides: rows are images, columns are sentences.
+
+        annotation_weight * Hinge over sentences  +  (1 - annotation_weight) * Hinge over images
+
+    A weight of 1 trains to find sentences, 0 to find images: a constant added to a row (or a column) changes nothing
+    there.
+
+    Args:
+        margin: >= 0; 0.1 to 0.2 suits cosines, 1 inner products. annotation_weight: in [0, 1].
+        hardest: the hardest negative alone instead of the sum over all (VSE++). cosine: else inner products.
+    Raises:
+        ValueError: an argument is out of range.
+    Source: Deep Learning Applied to Image and Text Matching (arXiv:1601.03478); the hinge form is that of its field.
+    """
+    hinge = Hinge(margin, k=1 if hardest else None, average="positive")
+    return Chain(Cosine() if cosine else Dot(), Symmetric(hinge, share=1 - annotation_weight))
+
+
+def normalized_softmax(
+    num_classes: int, dim: int, temperature: Temperature = 0.05, subsample: int | None = None, seed: int = 0
+) -> Chain:
+    """Classification on the sphere: class vectors and embeddings of length 1, no bias.
+
+        Proxies -> Cosine -> InfoNCE
+
+    In:   `from_classes(anchors, y)`. Classes that were never seen are told apart by the angle between embeddings.
+    Args:
+        num_classes, dim, subsample, seed: of the class vectors. temperature: 0.05, or learned.
+    Raises:
+        ValueError: an argument is out of range.
+    Source: Hyperspherical embedding for novel class classification (arXiv:2102.03243), equation 2.
+    """
+    return Chain(Proxies(num_classes, dim, subsample, seed), Cosine(), InfoNCE(temperature))

@@ -164,9 +164,9 @@ class Refreshing(TrainerCallback):
     """A `Refresh` at work in one run: made by `Refresh.over`, given to the trainer as a callback.
 
     `report`: a mapping per refresh that was put in force: `mined_at`, `used_from` (steps before the first batch that
-    uses it), `found`, `fresh` and `doubted` as `Remine` counts them, `negatives`, `short` and `bare` of the rows,
-    `new` (share of the rows' negatives that were not theirs before), `seconds` by kind of work and `waited`, the
-    seconds in which training stood still.
+    uses it), `rows`, `found`, `fresh`, `doubted` and `scores` as `Remine` counts them, `negatives`, `short` and `bare`
+    of the training rows, `new` (share of their negatives that were not theirs before), `seconds` by kind of work and
+    `waited`, the seconds in which training stood still.
     """
 
     def __init__(

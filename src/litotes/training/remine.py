@@ -71,7 +71,8 @@ class Remine:
         """Write the new evidence to the folder `out`; what is there is replaced.
 
         Out:  counts: rows, found (pairs that the sources proposed), fresh (those of them that the first evidence does
-              not have), doubted (spelling -> rows), seconds (encode, search, join -> time).
+              not have), doubted (spelling -> rows), scores (mean of positives and of believed negatives), seconds
+              (encode, search, join -> time).
         """
         seconds, clock = {}, time.perf_counter()
         shutil.rmtree(out, ignore_errors=True)
@@ -98,6 +99,7 @@ class Remine:
         made = Evidence.create(out, scorer=about)
         doubted: Counter[str] = Counter()
         rows = first = 0
+        totals = {"positives": (0.0, 0), "negatives": (0.0, 0)}
         rest = found
         with made.growing() as grow:
             for table in self._tables():
@@ -109,9 +111,14 @@ class Remine:
                 joined = change(add(rescore(table, space.pairs(*pairs), about), piece))
                 grow(order(joined))
                 rows, first = rows + len(joined), first + len(table)
+                for name, (total, count) in totals.items():
+                    some = _scores_of(joined, name)
+                    totals[name] = total + float(some.sum(dtype=np.float64)), count + len(some)
                 entries = pc.value_counts(doubt_entries(joined)["part"].combine_chunks()).to_pylist()
                 doubted.update({entry["values"]: entry["counts"] for entry in entries})
-        return {"rows": rows, "found": len(found), "fresh": rows - first, "doubted": dict(sorted(doubted.items()))}
+        scores = {name: total / count if count else None for name, (total, count) in totals.items()}
+        counts = {"rows": rows, "found": len(found), "fresh": rows - first}
+        return {**counts, "doubted": dict(sorted(doubted.items())), "scores": scores}
 
     def _prepared(self) -> Callable[[pa.Table], pa.Table]:
         if self._change is None:
@@ -138,3 +145,9 @@ class Remine:
             ours = table.filter(pc.is_in(table["anchor"], value_set=self.known))
             if len(ours):
                 yield ours
+
+
+def _scores_of(table: pa.Table, what: str) -> np.ndarray:
+    """Scores of the positives, or of the negatives that are believed."""
+    sign, weight = table["sign"].to_numpy(), table["weight"].to_numpy()
+    return table["score"].to_numpy()[sign > 0 if what == "positives" else (sign < 0) & (weight > 0)]

@@ -386,3 +386,20 @@ def test_options_of_another_format_are_refused(tmp_path, audited):
     scored = tmp_path / "scored.jsonl"
     lines(scored, [{"text1": "q", "text2": t, "score": s} for t, s in (("p", 0.9), ("P", 0.1), ("x", 0.2))])
     assert audited(scored, threshold=0.5).found["positive-elsewhere"] == 1
+
+
+def test_what_must_go_is_served_before_what_may_stay(tmp_path):
+    import numpy as np
+
+    from litotes.audit.negatives.repair import NAMES, plan
+    from litotes.audit.negatives.source import read_source
+
+    path = lines(tmp_path / "s.jsonl", [{"query": "q", "pos": ["p"], "neg": ["filler", "P", "x"]}])
+    source = read_source(path, tmp_path / "work")
+    reason = np.array([-1, NAMES.index("filler"), NAMES.index("positive"), -1], np.int8)
+    made = plan(reason, {}, source, {0: [3]}, 3)
+    assert (
+        made.after.tolist() == [-1, -1, 3, -1]
+        and made.reason[1] == -1
+        and made.counts == {("positive", "exchanged"): 1}
+    )

@@ -146,7 +146,8 @@ def audit_negatives(
 ) -> Audit:
     """Audit the negatives of a set, and write a repaired one where asked.
 
-    Texts lie on disk and vectors are memory-mapped; in memory are some 300 bytes per different text and 50 per slot.
+    Texts lie on disk and vectors are memory-mapped; in memory are some hundred bytes per different
+    text and per slot.
 
     Args:
         path: the set, in any format that `convert` reads.

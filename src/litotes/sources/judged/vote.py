@@ -43,6 +43,10 @@ def vote(labels: np.ndarray, weights: np.ndarray | None = None, lo: float = 0.2,
         ValueError: an argument is out of range; the first bad label is named with its place.
     Source: Event-driven Real-time Retrieval in Web Search (arXiv:2312.00372), the coarse tier of its annotation by
         several models; thresholds and weight are our reading.
+
+    Example:
+        >>> vote([[1, 1, 0], [1, 0, 0]], [0.5, 0.3, 0.2]).reason
+        ['yes', 'undecided']
     """
     _check_lines(lo, hi, "vote")
     labels = np.asarray(labels, np.float64)

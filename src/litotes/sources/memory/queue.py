@@ -26,6 +26,8 @@ class FeatureQueue(nn.Module):
     Source: MoCo, Momentum Contrast for Unsupervised Visual Representation Learning (arXiv:1911.05722), section 3.2.
     """
 
+    stage = "memory"
+
     features: Tensor
     ids: Tensor
     filled: Tensor

@@ -79,14 +79,14 @@ def masks(part: Conditional, collection: Collection) -> Callable[[Anchors], Mask
     owner, documents = type(part).__name__, len(collection.corpus)
     allowed = groups = times = None
     if part.apart is not None:
-        both = [_column(owner, "apart", part.apart, collection, side) for side in ("queries", "corpus")]
+        both = [column_of(owner, "apart", part.apart, collection, side) for side in ("queries", "corpus")]
         joined = pa.concat_arrays([_texts(column) for column in both])
         codes = joined.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
         groups = np.split(codes, [len(collection.queries)])
     if part.time is not None:
-        both = [_column(owner, "time", part.time, collection, side) for side in ("queries", "corpus")]
+        both = [column_of(owner, "time", part.time, collection, side) for side in ("queries", "corpus")]
         of_query, of_document = (
-            _clock(column, f"{collection.name}/{side}", part.time)
+            clock(column, f"{collection.name}/{side}", part.time)
             for column, side in zip(both, ("queries", "corpus"), strict=True)
         )
         latest = np.full(len(of_query), np.inf) if part.before is None else of_query - part.before
@@ -94,7 +94,7 @@ def masks(part: Conditional, collection: Collection) -> Callable[[Anchors], Mask
         times = of_document, np.where(np.isnan(of_query), np.nan, earliest), latest
     if part.only is not None:
         name, _, value = part.only.partition("=")
-        texts = _texts(_column(owner, "only", name, collection, "corpus"))
+        texts = _texts(column_of(owner, "only", name, collection, "corpus"))
         allowed = pc.fill_null(pc.equal(texts, value), False).to_numpy(zero_copy_only=False)
         if not allowed.any():
             seen = pc.value_counts(texts.drop_null()).to_pylist()[:5]
@@ -115,7 +115,8 @@ def masks(part: Conditional, collection: Collection) -> Callable[[Anchors], Mask
     return mask
 
 
-def _column(owner: str, argument: str, name: str, collection: Collection, side: str) -> Any:
+def column_of(owner: str, argument: str, name: str, collection: Collection, side: str) -> Any:
+    """A column of the queries or the corpus. Raises ValueError naming the part and the columns that are there."""
     table = getattr(collection, side)
     if name not in table.column_names:
         there = ", ".join(table.column_names)
@@ -127,7 +128,7 @@ def _texts(column: Any) -> Any:
     return column.cast(pa.string()).combine_chunks()
 
 
-def _clock(column: Any, table: str, name: str) -> np.ndarray:
+def clock(column: Any, table: str, name: str) -> np.ndarray:
     """Numbers as they are, days and times in days since 1970 (UTC), null as NaN: float64."""
     kind = column.type
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):

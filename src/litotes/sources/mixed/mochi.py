@@ -49,6 +49,7 @@ class MoCHi(nn.Module):
     stage = "source"
     needs = ("features", "scores")
     gives = ()
+    name_in_recipes = "mochi"
 
     def __init__(
         self,

@@ -16,8 +16,7 @@ from litotes.data.collection import Collection
 from litotes.search.space import Space
 from litotes.sources.draws import numbers, streams
 from litotes.sources.found import Found, places
-from litotes.sources.mined.conditions import _clock as clock
-from litotes.sources.mined.conditions import _column as column_of
+from litotes.sources.mined.conditions import clock, column_of
 from litotes.spelling import spell
 
 _UNKNOWN = "same topic, but event or time unknown"
@@ -54,6 +53,10 @@ class StaleNegatives:
         BadInput: a time is neither a number nor a date.
     Source: Event-driven Real-time Retrieval in Web Search (arXiv:2312.00372), its hard negatives of the same topic and
         the wrong event; the rule is our reading.
+
+    Example:
+        >>> str(StaleNegatives(depth=4, window=7))
+        'stale(depth=4, window=7, seed=0, topic=topic, event=event, time=date)'
     """
 
     name: ClassVar[str] = "stale"

@@ -46,6 +46,12 @@ class EventFusion(nn.Module):
         ValueError: an argument is out of range, or shapes do not fit.
     Source: Event-driven Real-time Retrieval in Web Search (arXiv:2312.00372), the cross-attention of query and event;
         its formulas are not published, this is our reading.
+
+    Example:
+        >>> fusion = EventFusion(dim=8, heads=2)
+        >>> query, event = torch.randn(2, 3, 8), torch.randn(2, 5, 8)
+        >>> [list(x.shape) for x in fusion(query, torch.ones(2, 3), event, torch.ones(2, 5))]
+        [[2, 8], [2, 8], [2, 8]]
     """
 
     def __init__(
@@ -198,6 +204,13 @@ class EventLoss(Objective):
         ValueError: an argument is out of range, or the batch brings no events.
     Source: Event-driven Real-time Retrieval in Web Search (arXiv:2312.00372), its multi-task training; weights and
         temperature are not published, these are our reading.
+
+    Example:
+        >>> from litotes.batch import from_pairs
+        >>> x = torch.eye(2)
+        >>> batch = with_events(from_pairs(x, x), plain=x, event=x, event_mask=torch.tensor([[1], [0]]))
+        >>> list(EventLoss().terms(batch))
+        ['loss', 'query_to_document', 'event_to_document', 'query_to_event']
     """
 
     needs = ("features",)

@@ -40,6 +40,11 @@ class LatentAttentionPool(nn.Module):
     Source: NV-Embed: Improved Techniques for Training LLMs as Generalist Embedding Models (arXiv:2405.17428), section
         3.1. Residuals, both layer norms and the gate are those of the released model; the paper writes O =
         softmax(Q K^T) V and an MLP.
+
+    Example:
+        >>> pool = LatentAttentionPool(dim=8, latents=4, heads=2)
+        >>> list(pool(torch.randn(2, 5, 8), torch.ones(2, 5)).shape)
+        [2, 8]
     """
 
     def __init__(
