@@ -317,6 +317,53 @@ def test_a_batcher_is_fed_the_vectors_of_the_rows_and_nothing_else_need_be_done(
         Refresh(2, sources=(), vetters=()).over(collator, evidence)
 
 
+@pytest.mark.slow
+def test_a_run_that_goes_on_has_the_batches_that_a_fed_batcher_would_have_made(tiny_model, world, tmp_path):
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+
+    from litotes.batching import Ngame
+    from litotes.integrations.sentence_transformers import Loss
+    from litotes.training.callbacks import Clock
+
+    collection, evidence = world
+
+    def go(folder, resume):
+        model = SentenceTransformer(tiny_model, device="cpu")
+        rows = TrainingRows.of(evidence, collection)
+        met = []
+        collator = EvidenceCollator(model.preprocess, rows)
+        batcher = Ngame(double_at=[1, 2]).over(rows.anchor, 4, seed=0)
+        batcher.refresh(model.encode([rows.query_texts[row] for row in rows.anchor]))
+        refreshing = Refresh(4, sources=(), vetters=()).over(collator, evidence, into=batcher)
+        arguments = SentenceTransformerTrainingArguments(
+            output_dir=str(folder), use_cpu=True, per_device_train_batch_size=4, max_steps=18, learning_rate=3e-3,
+            report_to="none", disable_tqdm=True, save_steps=8, logging_strategy="no",
+            batch_sampler=lambda dataset, **given: batcher,
+        )  # fmt: skip
+        loss = Loss(model, InfoNCE())
+
+        def collate(features):
+            met.append([feature["row"] for feature in features])
+            return collator(features)
+
+        collate.valid_label_columns = ("label",)
+        trainer = SentenceTransformerTrainer(
+            model=model, args=arguments, train_dataset=rows.dataset(), loss=loss, data_collator=collate,
+            callbacks=[Clock(collator, loss), refreshing],
+        )  # fmt: skip
+        trainer.train(resume_from_checkpoint=resume)
+        return met, model.state_dict()
+
+    whole, weights = go(tmp_path, None)
+    rest, again = go(tmp_path, str(tmp_path / "checkpoint-8"))
+    assert len(whole) == 18 and rest == whole[8:]  # in the middle of the second epoch
+    assert all(torch.equal(value, again[name]) for name, value in weights.items())
+
+
 def test_the_interval_follows_from_counts(world):
     collection, evidence = world
     rows = TrainingRows.of(evidence, collection, n=2)  # 24 anchors, 40 documents

@@ -23,6 +23,7 @@ from litotes.progress import silence
 from litotes.sources.found import Source
 from litotes.sources.mined.dense import Mined
 from litotes.spelling import spell
+from litotes.training.batching import load_state, save_state
 from litotes.training.collator import EvidenceCollator
 from litotes.training.remine import Remine
 from litotes.training.rows import TrainingRows
@@ -32,6 +33,7 @@ STATE = "refresh.json"
 FOLDER = "refreshes"
 COUNTS = "refresh.json"
 VECTORS = "anchors.npy"
+INTO = "refresh-into.npz"
 _PASSES = 3  # a text in training costs about three passes of the encoder: forward, and twice that backward
 Vetter = Callable[..., pa.Table]
 
@@ -40,7 +42,8 @@ class Refreshed(Protocol):
     """What can be given new embeddings of the training rows' anchors: a Batcher."""
 
     def refresh(self, embeddings: np.ndarray) -> None:
-        """float32 [R, D], one row per training row."""
+        """float32 [R, D], one per training row; where an attribute `per` is "anchor", one per different anchor, in
+        order of first appearance."""
         ...
 
 
@@ -129,7 +132,8 @@ class Refresh:
 
         Args:
             evidence: all that the rows of the collator were made from. `how`: which of its negatives they take.
-            into: is given the embeddings of the rows' anchors, too, when a refresh is put in force.
+            into: is given the embeddings of the rows' anchors, too, when a refresh is put in force. Its `state_dict`,
+                where it has one, stands in the checkpoint.
         """
         return Refreshing(self, collator, evidence, how, into)
 
@@ -232,7 +236,10 @@ class Refreshing(TrainerCallback):
             "refreshes": [{"at": mined.at, "use": mined.use} for mined in needed],
             "report": self.report,
         }
-        write_json(self._folder / f"checkpoint-{state.global_step}" / STATE, state_now)
+        checkpoint = self._folder / f"checkpoint-{state.global_step}"
+        if hasattr(self.into, "state_dict"):
+            save_state(self.into.state_dict(), checkpoint / INTO)
+        write_json(checkpoint / STATE, state_now)
         self._sweep()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -279,9 +286,7 @@ class Refreshing(TrainerCallback):
             made = self._remine(encoder, out) if self._remine is not None else {"seconds": {}}
             if self.into is not None:
                 out.mkdir(parents=True, exist_ok=True)
-                np.save(
-                    out / VECTORS, encoder.encode([self._first.query_texts[row] for row in self._first.anchor], "query")
-                )
+                np.save(out / VECTORS, encoder.encode(self._asked(), "query"))
         clock = time.perf_counter()
         rows = self._rows(step)
         made["seconds"] = {"copy": copied, **made["seconds"], "rows": time.perf_counter() - clock}
@@ -296,10 +301,11 @@ class Refreshing(TrainerCallback):
         rows = self._rows(mined.at) if mined.done is None else mined.done.result()
         before, self.collator.rows, self._in_force = self.collator.rows, rows, mined
         place = self._place(mined.at)
-        if self.into is not None:
+        again = mined.at in [entry["mined_at"] for entry in self.report]  # a run that goes on
+        if self.into is not None and not (again and hasattr(self.into, "state_dict")):
             self.into.refresh(np.load(place / VECTORS))
         mined.waited += time.perf_counter() - clock
-        if mined.at not in [entry["mined_at"] for entry in self.report]:
+        if not again:
             kept = {name: rows.counts[name] for name in ("negatives", "short", "bare")}
             made = read_json(place / COUNTS)
             told = {"mined_at": mined.at, "used_from": mined.use, **made, **kept, "new": _new(before, rows)}
@@ -318,6 +324,8 @@ class Refreshing(TrainerCallback):
                 f"Refresh: {file} is of a run with {said['settings']}, every {said['every']} steps; this one has "
                 f"{self.settings.identity}, every {self._every} steps"
             )
+        if hasattr(self.into, "load_state_dict"):
+            self.into.load_state_dict(load_state(file.with_name(INTO)))
         self._waiting.extend(_Mined(each["at"], each["use"]) for each in said["refreshes"])
         self.report.extend(said["report"])
 
@@ -325,6 +333,13 @@ class Refreshing(TrainerCallback):
         if self._remine is None:
             return self._first
         return self._first.renewed(Evidence.open(self._place(step)), self.how)
+
+    def _asked(self) -> list[str]:
+        """The texts whose vectors `into` wants."""
+        anchors = self._first.anchor.tolist()
+        if getattr(self.into, "per", "row") == "anchor":
+            anchors = list(dict.fromkeys(anchors))
+        return [self._first.query_texts[row] for row in anchors]
 
     def _place(self, step: int) -> Path:
         return self._folder / FOLDER / f"step-{step:08d}"
