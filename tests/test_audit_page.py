@@ -88,7 +88,6 @@ def test_planted_defects_are_found_again(planted, tmp_path):
         "near-positive",
         "positive-elsewhere",
         "repeated",
-        "suspect",
         "test-query",
     ):
         assert again.found[kind] == 0, kind

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from litotes.errors import BadInput
-from litotes.search.clusters import balanced_clusters, balanced_order, halves, kmeans
+from litotes.search.clusters import _lloyd, balanced_clusters, balanced_order, halves, kmeans
 
 
 def noise(n, d, seed=0):
@@ -65,6 +65,9 @@ def test_more_rounds_and_more_starts_never_cost_more():
 def test_a_centre_that_loses_its_points_takes_the_farthest_point():
     x = np.array([[0.0], [0.1], [0.2], [100.0]], np.float32)
     assert all(len(np.unique(kmeans(x, 3, seed=seed)[0])) == 3 for seed in range(30))
+    lost = torch.tensor([[0.0], [0.1], [999.0]])
+    _, labels, centres = _lloyd(torch.from_numpy(x), lost, 10, False)
+    assert labels.tolist() == [0, 1, 1, 2] or labels.tolist() == [0, 0, 1, 2] and centres[2] == 100
     same = np.ones((7, 3), np.float32)
     labels, centres = kmeans(same, 3)
     assert len(set(labels.tolist())) == 1 and np.isfinite(centres).all()
@@ -172,6 +175,13 @@ def test_a_cut_is_its_definition(n, d, iters, spherical, seed):
     want = cut_slowly(x, seed, iters, spherical)
     if d > 1 or not spherical:  # on a line all cosines are 1 or -1: ties, which are split by order
         assert (labels == 0).tolist() == want.tolist()
+
+
+@given(st.integers(4, 40), st.integers(1, 4), st.booleans(), st.integers(0, 99))
+def test_equal_points_are_ranked_in_order(n, different, spherical, seed):
+    x = noise(different, 5, seed)[np.random.default_rng(seed).integers(different, size=n)]
+    labels = balanced_clusters(x, (n + 1) // 2, seed=seed, spherical=spherical)
+    assert (labels == 0).tolist() == cut_slowly(x, seed, 10, spherical).tolist()
 
 
 def test_larger_clusters_are_cut_from_the_same_order():

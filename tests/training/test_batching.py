@@ -224,6 +224,20 @@ def test_topics_come_from_the_model_before_training_where_none_are_given(letters
     assert batches.batcher.report()["topics"] == 2 and batches.batcher._labels.tolist() == want._labels.tolist()
 
 
+def test_rows_of_one_anchor_share_its_vector():
+    data = Dataset.from_dict({"text": [1, 2, 3, 4, 5, 6], "anchor": ["a", "b", "a", "c", "d", "b"]})
+    batches = Batches(Ngame(double_at=[1]), data, anchor="anchor")
+    assert batches.texts == ["a", "b", "c", "d"]
+    batcher = batches(data, 2)
+    batches.refresh(np.array([[1, 0], [0, 1], [-1, 0], [-1, -0.1]], np.float32))
+    batcher.set_epoch(1)
+    assert sorted(map(sorted, batcher)) == [[0, 2], [1, 5], [3, 4]]
+    topics = Batches(TasBalanced(topics=2, balance="random"), data, anchor="anchor")
+    chosen = topics(data, 2)
+    topics.refresh(np.array([[1, 0], [1, 0.1], [-1, 0], [-1, -0.1]], np.float32))
+    assert all({row in (0, 1, 2, 5) for row in batch} in ({True}, {False}) for batch in chosen)
+
+
 def test_what_is_kept_reads_back(tmp_path):
     batcher = Ngame(double_at=[1]).over(20, 4)
     batcher.refresh(np.random.default_rng(0).standard_normal((20, 3)))

@@ -21,7 +21,7 @@ EXAMPLES = """
 
   litotes audit evidence --collection DATA/scifact --no-model --json
 
-  litotes audit train.jsonl --leave suspect --leave filler --repaired repaired.jsonl
+  litotes audit train.jsonl --suspects --leave filler --repaired repaired.jsonl
 """
 
 _READER = ("threshold", "read_split", "scorer", "shape", "pool")
@@ -68,6 +68,9 @@ def audit(
     leave: Annotated[
         list[str] | None, typer.Option(metavar="KIND", help="A kind that is reported and not repaired; again for more.")
     ] = None,
+    suspects: Annotated[
+        bool, typer.Option("--suspects", help="Repair suspects, too; a suspicion is often wrong.")
+    ] = False,
     query_prompt: given.QueryPrompt = None,
     document_prompt: given.DocumentPrompt = None,
     cache: given.Cache = None,
@@ -86,7 +89,7 @@ def audit(
         if vetter is not None and cross_encoder is None:
             raise ValueError("--vetter reads scores, and --no-model says that there are none")
     if repaired is None:
-        given.refuse(ctx, ("changes", "leave"), "belongs to --repaired")
+        given.refuse(ctx, ("changes", "leave", "suspects"), "belongs to --repaired")
     if test is None:
         given.refuse(ctx, ("test_from", "test_split"), "belongs to --test")
     from litotes import catalog
@@ -105,7 +108,8 @@ def audit(
 
     from litotes.audit.negatives import Settings, audit_negatives, write_page
 
-    settings = Settings(near, everywhere, alpha, typical, n, tuple(leave or ()), seed)
+    left = tuple(leave or ()) if suspects else ("suspect", *(name for name in leave or [] if name != "suspect"))
+    settings = Settings(near, everywhere, alpha, typical, n, left, seed)
     data = None if collection is None else given.collection_of(collection, skip_bad=skip_bad)
     for place in (source, test):
         if place is not None and not place.exists():

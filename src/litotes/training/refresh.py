@@ -237,7 +237,7 @@ class Refreshing(TrainerCallback):
             "report": self.report,
         }
         checkpoint = self._folder / f"checkpoint-{state.global_step}"
-        if hasattr(self.into, "state_dict"):
+        if self.into is not None and hasattr(self.into, "state_dict"):
             save_state(self.into.state_dict(), checkpoint / INTO)
         write_json(checkpoint / STATE, state_now)
         self._sweep()
@@ -324,7 +324,7 @@ class Refreshing(TrainerCallback):
                 f"Refresh: {file} is of a run with {said['settings']}, every {said['every']} steps; this one has "
                 f"{self.settings.identity}, every {self._every} steps"
             )
-        if hasattr(self.into, "load_state_dict"):
+        if self.into is not None and hasattr(self.into, "load_state_dict"):
             self.into.load_state_dict(load_state(file.with_name(INTO)))
         self._waiting.extend(_Mined(each["at"], each["use"]) for each in said["refreshes"])
         self.report.extend(said["report"])

@@ -43,7 +43,7 @@ class Settings:
         typical: a suspect must also score as high as this share of all positives does not, in [0, 1); 0 leaves all to
             the vetter.
         wanted: negatives a row should have, >= 1; None = what most rows have.
-        leave: kinds that are reported and not repaired.
+        leave: kinds that are reported and not repaired. Suspects are, unless asked for: most are true negatives.
         seed: of random texts and of the bootstrap.
     Raises:
         ValueError: an argument is out of range.
@@ -54,7 +54,7 @@ class Settings:
     alpha: float = 0.1
     typical: float = 0.5
     wanted: int | None = None
-    leave: tuple[str, ...] = ()
+    leave: tuple[str, ...] = ("suspect",)
     seed: int = 0
 
     def __post_init__(self) -> None:

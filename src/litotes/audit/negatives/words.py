@@ -67,6 +67,8 @@ def measured(example: Example) -> str:
 
 def remedy(name: str) -> str:
     """What a repair does about a kind, in a word or two."""
+    if name == "suspect":
+        return "goes if asked for"
     return {
         "out": "goes",
         "exchange": "exchanged",
