@@ -55,6 +55,8 @@ def main() -> None:
     figures = {
         "name": "refresh",
         "title": "Mining anew during training",
+        "command": f"python benchmarks/refresh.py --scale {args.scale} --threads {args.threads} "
+        "--json benchmarks/results/refresh.json",
         "task": f"{size:,} documents of WordNet, {MODEL}, {steps} steps of {BATCH} anchors with {NEGATIVES} negatives; "
         f"Refresh() chose to mine every {seen['inside'][0]['every']} steps",
         "table": table(

@@ -347,7 +347,7 @@ def test_a_run_that_goes_on_has_the_batches_that_a_fed_batcher_would_have_made(t
         met = []
         collator = EvidenceCollator(model.preprocess, rows)
         batcher = Ngame(double_at=[1, 2]).over(rows.anchor, 4, seed=0)
-        batcher.refresh(model.encode([rows.query_texts[row] for row in rows.anchor]))
+        batcher.refresh(np.random.default_rng(0).standard_normal((len(rows), 32)).astype(np.float32))
         refreshing = Refresh(4, sources=(), vetters=()).over(collator, evidence, into=batcher)
         arguments = SentenceTransformerTrainingArguments(
             output_dir=str(folder), use_cpu=True, per_device_train_batch_size=4, max_steps=18, learning_rate=3e-3,

@@ -234,3 +234,22 @@ def normalized_softmax(
     Source: Hyperspherical embedding for novel class classification (arXiv:2102.03243), equation 2.
     """
     return Chain(Proxies(num_classes, dim, subsample, seed), Cosine(), InfoNCE(temperature))
+
+
+def masked_answer_contrast(similarity: Literal["dot", "cosine"] = "dot", temperature: Temperature = 1.0) -> Chain:
+    """A masked copy of the right answer's input near to it, and far from the wrong answers to the same question.
+
+        Dot -> InfoNCE
+
+    In:   `choices(anchor, reps, target)`, candidates as own columns. Both sides learn.
+    Args:
+        similarity: inner products can win by growing norms; "cosine" cannot, and wants a temperature of 0.05 to 0.1.
+        temperature: divides the scores.
+    Raises:
+        ValueError: an argument is out of range.
+    Source: Self-supervised pre-training and contrastive representation learning for multiple-choice video QA
+        (arXiv:2009.08043); the softmax over inner products is our reading.
+    """
+    if similarity not in ("dot", "cosine"):
+        raise ValueError(f"masked_answer_contrast: similarity must be 'dot' or 'cosine', got {similarity!r}")
+    return Chain(Dot() if similarity == "dot" else Cosine(), InfoNCE(temperature))

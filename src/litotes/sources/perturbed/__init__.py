@@ -1,0 +1,1 @@
+"""Sources that make a candidate by changing one that is there."""
