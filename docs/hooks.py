@@ -11,7 +11,10 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parent.parent
-GUIDE = ("evidence", "mining", "search", "encoders", "recipes", "equalities", "formats", "presets", "claims")
+GUIDE = (
+    "which-negatives evidence mining search encoders audit batching training objectives recipes equalities formats "
+    "presets claims"
+).split()
 STAGES = {
     "source": "Sources: where negatives come from",
     "vetter": "Vetters: which to believe",
