@@ -11,10 +11,22 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parent.parent
-GUIDE = (
-    "which-negatives evidence mining search encoders audit batching training objectives recipes equalities formats "
-    "presets claims"
-).split()
+GUIDE = [
+    "which-negatives",
+    "evidence",
+    "mining",
+    "search",
+    "encoders",
+    "audit",
+    "batching",
+    "training",
+    "objectives",
+    "recipes",
+    "equalities",
+    "formats",
+    "presets",
+    "claims",
+]
 STAGES = {
     "source": "Sources: where negatives come from",
     "vetter": "Vetters: which to believe",
