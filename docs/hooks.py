@@ -11,7 +11,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parent.parent
-GUIDE = [
+GUIDE = (
     "which-negatives",
     "evidence",
     "mining",
@@ -26,7 +26,7 @@ GUIDE = [
     "formats",
     "presets",
     "claims",
-]
+)
 STAGES = {
     "source": "Sources: where negatives come from",
     "vetter": "Vetters: which to believe",
