@@ -132,7 +132,9 @@ def _trained(clips: Clips, seed: int, contrast: bool, pretrain: bool, local: boo
             else:
                 asked = _asked(clips, rows)
                 scores, reps = reader(asked, sentences, frames, local)
-                loss = _main(reader, objective, noise, asked, sentences, frames, target, (scores, reps), local, generator)
+                loss = _main(
+                    reader, objective, noise, asked, sentences, frames, target, (scores, reps), local, generator
+                )
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

@@ -81,6 +81,12 @@ CWCL = "CWCL: Cross-Modal Transfer with Continuously Weighted Contrastive Loss (
 DBPM = "Towards Enhancing Time Series Contrastive Learning: A Dynamic Bad Pair Mining Approach (ICLR 2024)"
 MOCHI = "Hard Negative Mixing for Contrastive Learning (arXiv:2010.01028)"
 MOCO = "Momentum Contrast for Unsupervised Visual Representation Learning (arXiv:1911.05722)"
+SAMPLE4GEO = "Sample4Geo: Hard Negative Sampling For Cross-View Geo-Localisation (arXiv:2303.11851)"
+VOCO = "Large-Scale 3D Medical Image Pre-training with Geometric Context Priors (arXiv:2410.09890)"
+SPACE_2 = (
+    "SPACE-2: Tree-Structured Semi-Supervised Contrastive Pre-training for Task-Oriented Dialog Understanding "
+    "(arXiv:2209.06638)"
+)
 NORMFACE = "NormFace: L2 Hypersphere Embedding for Face Verification (arXiv:1704.06369)"
 ARCFACE = "ArcFace: Additive Angular Margin Loss for Deep Face Recognition (arXiv:1801.07698)"
 COSFACE = "CosFace: Large Margin Cosine Loss for Deep Face Recognition (arXiv:1801.09414)"
@@ -88,6 +94,7 @@ PFID = "Primate Face Identification in the Wild (arXiv:1907.02642)"
 ASL = "A Benchmark and Asymmetrical-Similarity Learning for Practical Image Copy Detection (arXiv:2205.12358)"
 RATIO_OF_VIEWS = "Learning Transferable Visual Models From Natural Language Supervision (arXiv:2103.00020)"
 
+CTVIS = "CTVIS: Consistent Training for Online Video Instance Segmentation (arXiv:2307.12616)"
 RANKNET = "Learning to Rank using Gradient Descent (doi:10.1145/1102351.1102363)"
 DRHARD = "Optimizing Dense Retrieval Model Training with Hard Negatives (arXiv:2104.08051)"
 AR2 = "Adversarial Retriever-Ranker for dense text retrieval (arXiv:2110.03611)"
@@ -253,6 +260,15 @@ ENTRIES: tuple[Entry, ...] = (
         (TAS_BALANCED,),
         ("tas-balanced",),
     ),
+    Entry(
+        "neighbour_batches",
+        "litotes.batching.neighbours:NeighbourBatches",
+        "batcher",
+        "disk",
+        "neighbours meet: on a map at first, in the model's own space later",
+        (SAMPLE4GEO,),
+        ("sample4geo",),
+    ),
     # -- tensor scale: sources, vetters, scorers
     Entry(
         "guide_scores",
@@ -387,6 +403,33 @@ ENTRIES: tuple[Entry, ...] = (
         example="pair_memory(pairs=1000)",
     ),
     Entry(
+        "grid_crops",
+        "litotes.sources.structured.grid_crops:GridCrops",
+        "source",
+        "tensor",
+        "soft targets by how far a crop overlaps the cells of a grid",
+        (VOCO,),
+        ("voco",),
+    ),
+    Entry(
+        "tree_similarity",
+        "litotes.sources.soft.tree:TreeSimilarity",
+        "source",
+        "tensor",
+        "soft targets by the overlap of annotation trees, in ten views",
+        (SPACE_2,),
+        ("space_2",),
+    ),
+    Entry(
+        "path_tree_similarity",
+        "litotes.sources.soft.tree:PathTreeSimilarity",
+        "source",
+        "tensor",
+        "soft targets by how far two paths from a root agree",
+        (SPACE_2,),
+        ("space_2",),
+    ),
+    Entry(
         "cross_rank",
         "litotes.sources.cross_rank:CrossRank",
         "source",
@@ -445,6 +488,15 @@ ENTRIES: tuple[Entry, ...] = (
         (MARGIN_MSE,),
     ),
     Entry(
+        "sign_mse",
+        "litotes.objectives.pairwise.sign_mse:SignMSE",
+        "objective",
+        "tensor",
+        "positives to one score, negatives to another",
+        (CTVIS,),
+        ("ctvis",),
+    ),
+    Entry(
         "posterior_pairs",
         "litotes.objectives.contrastive.posterior_pairs:PosteriorPairs",
         "objective",
@@ -459,6 +511,24 @@ ENTRIES: tuple[Entry, ...] = (
         "tensor",
         "the more complete of two samples gets the longer vector",
         (ASL,),
+    ),
+    Entry(
+        "voco",
+        "litotes.objectives.contrastive.voco:Voco",
+        "objective",
+        "tensor",
+        "similarities of a crop to a grid match its overlaps, within and between volumes",
+        (VOCO,),
+        ("voco",),
+    ),
+    Entry(
+        "space2",
+        "litotes.training.chains:Space2",
+        "objective",
+        "tensor",
+        "a contrast per view of a tree, in subspaces, with overlaps as soft positives",
+        (SPACE_2,),
+        ("space_2",),
     ),
     Entry(
         "pairwise_logistic",

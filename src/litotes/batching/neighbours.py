@@ -20,7 +20,7 @@ class NeighbourBatches:
     """Fill each batch with rows that are neighbours, so that what meets there is hard to tell apart.
 
     An epoch is a queue of all rows, drawn anew. Its front opens a batch; the row brings select / 2 of its nearest
-    neighbours in order, then select / 2 drawn among its neighbours further down the list, up to place `range`; those
+    neighbours in order, then select / 2 drawn among its neighbours further down the list, up to place `depth`; those
     that were used in this epoch are skipped. While the batch has room the next row of the queue does the same. The
     drawn half keeps batches different and spares the nearest ranks, where duplicates are. Every row comes at most once
     an epoch, the loss sees nothing but its batch, and a step costs what it always does.
@@ -34,8 +34,8 @@ class NeighbourBatches:
     Cost: an epoch of 50,000 rows takes a second to plan; memory 4 bytes per entry of the lists, also in the state.
 
     Args:
-        select: neighbours that a row may bring, even, in [0, range]; 0 = a plain shuffle.
-        range: entries of a list that are used, >= 1, below the number of rows.
+        select: neighbours that a row may bring, even, in [0, depth]; 0 = a plain shuffle.
+        depth: entries of a list that are used, >= 1, below the number of rows.
         refresh_every: epochs between new lists, >= 1; None = the first ones stay.
     Raises:
         ValueError: an argument is out of range.
@@ -45,25 +45,25 @@ class NeighbourBatches:
     Example:
         >>> import numpy as np
         >>> lists = np.array([[1], [0], [3], [2], [5], [4]])
-        >>> batcher = NeighbourBatches(select=2, range=1).over(6, batch_size=2, lists=lists)
+        >>> batcher = NeighbourBatches(select=2, depth=2).over(6, batch_size=2, lists=lists)
         >>> sorted(sorted(batch) for batch in batcher)
         [[0, 1], [2, 3], [4, 5]]
     """
 
     select: int = 64
-    range: int = 128
+    depth: int = 128
     refresh_every: int | None = 4
 
     stage = "batcher"
 
     def __post_init__(self) -> None:
-        for name, least in (("select", 0), ("range", 1), ("refresh_every", 1)):
+        for name, least in (("select", 0), ("depth", 1), ("refresh_every", 1)):
             value = getattr(self, name)
             if not (isinstance(value, int) and value >= least) and not (name == "refresh_every" and value is None):
                 raise ValueError(f"NeighbourBatches: {name} must be a whole number >= {least}, got {value!r}")
-        if self.select % 2 or self.select > 2 * self.range:
+        if self.select % 2 or self.select > self.depth:
             raise ValueError(
-                f"NeighbourBatches: select must be even and at most 2 range = {2 * self.range}, got {self.select!r}"
+                f"NeighbourBatches: select must be even and at most depth = {self.depth}, got {self.select!r}"
             )
 
     def __str__(self) -> str:
@@ -117,15 +117,15 @@ class NeighbourBatcher(Epochs):
         super().__init__("NeighbourBatches", batch_size, seed, drop_last, ranks)
         if self.batch_size < 2:
             raise ValueError(f"NeighbourBatches: batch_size must be >= 2, got {batch_size!r}")
-        if settings.select and settings.range > rows - 1:
+        if settings.select and settings.depth > rows - 1:
             raise ValueError(
-                f"NeighbourBatches: range must be at most n - 1, got range={settings.range} of n={rows} rows"
+                f"NeighbourBatches: depth must be at most n - 1, got depth={settings.depth} of n={rows} rows"
             )
         if exclude is not None and ranks > 1 and not drop_last:
             raise ValueError("NeighbourBatches: exclude with several processes needs drop_last=True")
         self.settings, self.rows = settings, rows
         self._exclude = None if exclude is None else _both_ways(exclude, rows)
-        self._lists: np.ndarray | None = None  # in force, int32 [R, range]
+        self._lists: np.ndarray | None = None  # in force, int32 [R, depth]
         self._waiting: np.ndarray | None = None if lists is None else self._checked(lists)
         self._version = 0
         self._planned: tuple[tuple[int, int], _Plan] | None = None
@@ -182,7 +182,7 @@ class NeighbourBatcher(Epochs):
         """
         self._checked_state(state)
         self._lists, self._waiting = state["lists"], state["waiting"]
-        self._version += 1
+        self._planned = None
 
     def report(self) -> dict[str, float]:
         """Rows, batches, rows left out or repeated, neighbours per batch, and conflicts of this epoch."""
@@ -213,20 +213,18 @@ class NeighbourBatcher(Epochs):
         return self._planned[1]
 
     def _checked(self, given: Any) -> np.ndarray:
-        """Lists int32 [R, at most range], from lists or vectors."""
-        part, wide = "NeighbourBatches", min(self.settings.range, self.rows - 1)
-        pair = isinstance(given, tuple)
-        made = given if pair or hasattr(given, "detach") else np.asarray(given)
-        if not pair and (made.dtype.is_floating_point if hasattr(made, "detach") else made.dtype.kind == "f"):
-            return neighbours(vectors_of(made, self.rows, part), k=wide)[0]
-        if pair:
+        """Lists int32 [R, at most depth], from lists or vectors."""
+        part, wide = "NeighbourBatches", min(self.settings.depth, self.rows - 1)
+        if isinstance(given, tuple):
             anchors, candidates = (vectors_of(side, self.rows, part) for side in given)
             own = np.arange(self.rows + 1), np.arange(self.rows)
             return neighbours(anchors, candidates, wide, exclude=own)[0]
-        lists = np.asarray(made)
+        lists = np.asarray(given.detach().cpu() if hasattr(given, "detach") else given)
+        if lists.dtype.kind == "f":
+            return neighbours(vectors_of(lists, self.rows, part), k=wide)[0]
         if lists.ndim != 2 or len(lists) != self.rows or lists.shape[1] == 0 or lists.dtype.kind not in "iu":
             raise ValueError(f"{part}: lists must be int [{self.rows}, r], got {lists.dtype} {list(lists.shape)}")
-        lists = np.ascontiguousarray(lists[:, : self.settings.range], dtype=np.int64)
+        lists = np.ascontiguousarray(lists[:, : self.settings.depth], dtype=np.int64)
         if lists.min() < -1 or lists.max() >= self.rows:
             raise ValueError(f"{part}: lists must hold rows in [0, {self.rows}) or -1")
         ranked = np.sort(lists, axis=1)
@@ -317,7 +315,10 @@ class _Plan:
 
 def _both_ways(exclude: Rows, rows: int) -> Rows:
     """Conflicts in either direction, each once, none of a row with itself."""
-    offsets, items = Mask.of(rows, rows, exclude=exclude).exclude or (np.zeros(rows + 1, np.int64), np.zeros(0))
+    offsets, items = Mask.of(rows, rows, exclude=exclude).exclude or (
+        np.zeros(rows + 1, np.int64),
+        np.zeros(0, np.int64),
+    )
     row = np.repeat(np.arange(rows), np.diff(offsets))
     one, other = np.concatenate([row, items]), np.concatenate([items, row])
     code = np.unique((one * rows + other)[one != other]).astype(np.int64)

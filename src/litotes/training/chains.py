@@ -5,20 +5,27 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+import torch
+from torch import Tensor
+
+from litotes.batch import Moment, SignedBatch
 from litotes.chain import Chain
+from litotes.objectives.base import Objective
 from litotes.objectives.combine import Only, Sum, Symmetric
 from litotes.objectives.contrastive.infonce import InfoNCE
 from litotes.objectives.contrastive.soft_target import SoftTargetInfoNCE
 from litotes.objectives.pairwise.hinge import Hinge
 from litotes.objectives.pairwise.logistic import PairwiseLogistic
 from litotes.objectives.pairwise.margin_mse import MarginMSE
-from litotes.objectives.temperature import Temperature
+from litotes.objectives.pairwise.sign_mse import SignMSE
+from litotes.objectives.temperature import LearnedTemperature, Temperature
 from litotes.scoring import Cosine, Dot, PositiveMargin
 from litotes.sources.guide_scores import GuideScores
 from litotes.sources.mixed.shared_pairs import SharedPairs
 from litotes.sources.proxies import Proxies
 from litotes.sources.same_side import SameSide
 from litotes.sources.soft.continuous import ContinuousWeight
+from litotes.sources.soft.tree import SetSimilarity, TreeSimilarity, overlaps
 from litotes.vetting.gist import Gist
 from litotes.vetting.whisker import Whisker
 
@@ -253,3 +260,105 @@ def masked_answer_contrast(similarity: Literal["dot", "cosine"] = "dot", tempera
     if similarity not in ("dot", "cosine"):
         raise ValueError(f"masked_answer_contrast: similarity must be 'dot' or 'cosine', got {similarity!r}")
     return Chain(Dot() if similarity == "dot" else Cosine(), InfoNCE(temperature))
+
+
+def ctvis_loss(embed_weight: float = 2.0, aux_weight: float = 3.0) -> Sum:
+    """The loss of CTVIS: inner products by a contrast of all positives with all negatives, cosines held by their sign.
+
+        embed_weight * log(1 + sum_p sum_n exp(a n - a p))  +  aux_weight * mean of (cos(a, x) - [x is positive])^2
+
+    In:   items of `ConsistentItems`, or any batch with features.
+    Args:
+        embed_weight, aux_weight: >= 0 and finite.
+    Raises:
+        ValueError: an argument is out of range.
+    Source: CTVIS: Consistent Training for Online Video Instance Segmentation (arXiv:2307.12616), equations 5 and 6.
+    """
+    contrast, angles = Chain(Dot(), InfoNCE(1.0, "joint")), Chain(Cosine(), SignMSE())
+    return Sum((embed_weight, contrast), (aux_weight, angles))
+
+
+def sample4geo_loss(temperature: Temperature | None = None, label_smoothing: float = 0.1) -> Chain:
+    """The loss of Sample4Geo: InfoNCE from both sides with smoothed labels; batches bring the hardness.
+
+        Cosine -> Symmetric(SoftTargetInfoNCE(label_smoothing))
+
+    In:   `from_pairs(queries, references)`, of batches that `NeighbourBatches` makes.
+    Args:
+        temperature: divides the cosines; None = learned, from 0.07 on and without a bound.
+        label_smoothing: share of the target that is spread evenly over the batch, in [0, 1).
+    Raises:
+        ValueError: an argument is out of range.
+    Source: Sample4Geo (arXiv:2303.11851), section 3, with the smoothing of its released code.
+    """
+    divisor = LearnedTemperature(0.07, max_scale=None) if temperature is None else temperature
+    return Chain(Cosine(), Symmetric(SoftTargetInfoNCE(divisor, label_smoothing)))
+
+
+class Space2(Objective):
+    """The loss of SPACE-2: a contrast in each view of a tree, in a subspace of its own, with overlaps as soft positives.
+
+        for view v:  SoftTargetInfoNCE over cosines in subspace v, target F_v;     loss = mean over the views
+
+    F_v is the Jaccard overlap of two trees in view v, and 1 for a text and its twin. Soft positives stay in each
+    other's denominator. Texts without trees take part with supervised=False (F = 1 for the twin alone) in a batch of
+    their own; the two losses are added.
+
+    In:   `two_views(u, v)` of features [B, V, P] (`SubspaceHead`) from two passes with different dropout; supervised:
+          `rows["tree"]` and `columns["tree"]` [2B, V, M] as `similarity.encode` makes them, those of both passes.
+    Out:  scalar; `terms` has one more per view.
+    Cost: O(V B^2 P).
+
+    Args:
+        similarity: whose views they are; None = `TreeSimilarity()`.
+        temperature: divides the cosines. supervised: read trees.
+    Raises:
+        ValueError: an argument is out of range, or features and views differ in number.
+    Source: SPACE-2 (arXiv:2209.06638), equations 4 to 7, with the reductions of the released code.
+    """
+
+    name_in_recipes = "space2"
+
+    def __init__(
+        self, similarity: SetSimilarity | None = None, temperature: Temperature = 0.07, supervised: bool = True
+    ):
+        super().__init__()
+        self.similarity = TreeSimilarity() if similarity is None else similarity
+        self.chain = Chain(Cosine(), SoftTargetInfoNCE(temperature))
+        self.supervised = bool(supervised)
+        self.needs = ("features", "tree") if supervised else ("features",)
+
+    @property
+    def temperature(self) -> Temperature:
+        """What divides the cosines."""
+        found: Temperature = self.chain.objective.temperature  # type: ignore[assignment]
+        return found
+
+    def forward(
+        self, batch: SignedBatch, *, now: Moment | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        return self.terms(batch, now=now)["loss"]
+
+    def terms(self, batch: SignedBatch, *, now: Moment | None = None) -> dict[str, Tensor]:
+        """The loss, and that of each view by its name."""
+        names = self.similarity.names
+        anchors, candidates = batch.anchors, batch.candidates
+        for side in (anchors, candidates):
+            if side is None or side.ndim != 3 or side.shape[1] != len(names):
+                got = None if side is None else list(side.shape)
+                raise ValueError(f"Space2: features must be [n, {len(names)}, P], one vector per view, got {got}")
+        assert anchors is not None and candidates is not None
+        pairs = {name: value for name, value in batch.pairs.items() if name != "target"}
+        target = [pairs] * len(names)
+        if self.supervised:
+            with torch.no_grad():
+                found = overlaps(*self.similarity.trees(batch))[0].masked_fill((batch.sign > 0)[None], 1)
+            target = [{**pairs, "target": of_view} for of_view in found]
+        costs = [
+            self.chain(
+                batch.replace(scores=None, anchors=anchors[:, v], candidates=candidates[:, v], pairs=target[v]),
+                now=now,
+            )
+            for v in range(len(names))
+        ]
+        return {"loss": torch.stack(costs).mean(), **dict(zip(names, costs, strict=True))}

@@ -50,7 +50,7 @@ class TaxonomyNegatives:
           `score` NaN. Draws depend on (seed, label id) and the ids of labels and texts, not on their order. `short`
           counts, under "taxonomy", the labels that got fewer than per_positive * |P_l|; the finder's `notes` count
           the labels without related ones and the replaced draws.
-    Cost: neighbours once per split (edit distances of 14,000 names: 8 s on 2 cores), then O(draws).
+    Cost: neighbours once per split (edit distances of 14,000 names: 19 s of processor time), then O(draws).
 
     Args:
         strategies: one or more of "siblings", "levenshtein", "cosine", "random", each once. "combined" is the first
