@@ -18,6 +18,7 @@ GUIDE = (
     "search",
     "encoders",
     "audit",
+    "structure",
     "batching",
     "training",
     "objectives",
