@@ -32,6 +32,14 @@ def test_a_trainer_trains_by_its_own_settings(litotes, world, model, evidence):
     assert said["steps"] == 3
 
 
+def test_a_trainer_of_rankers_leaves_its_models_and_evidence(litotes, world, model, evidence, tmp_path):
+    trainer = "coupled_ranker(max_steps=2, batch_size=4)"
+    litotes("train", evidence, world, "--ranker", "--model", model, "--max-steps", 1, "--n", 1, "--out", "start")
+    said = litotes("train", evidence, world, "--model", "start", "--trainer", trainer, "--out", "both", "--json").json()
+    assert said["steps"] == 2
+    assert (tmp_path / "both" / "selection" / "config.json").exists() and (tmp_path / "both" / "evidence").is_dir()
+
+
 @pytest.mark.parametrize(
     "options, message",
     [

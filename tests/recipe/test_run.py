@@ -456,3 +456,6 @@ trainer = "two_stage(max_steps=[2, 1], batch_size=8, n=1)"
     recipe.write_text(recipe.read_text().replace("minutes = 1\n", "") + 'objective = "infonce()"\n')
     with pytest.raises(ValueError, match="a trainer has settings of its own: objective would not be used"):
         load_recipe(recipe)
+    recipe.write_text(recipe.read_text().replace("two_stage(max_steps=[2, 1], batch_size=8, n=1)", "coupled_ranker()"))
+    with pytest.raises(ValueError, match=r"coupled_ranker\(\) trains a ranker, which a recipe cannot evaluate"):
+        load_recipe(recipe)

@@ -28,7 +28,16 @@ SourcePart = Annotated[str, AfterValidator(_spells("source", "disk"))]
 VetterPart = Annotated[str, AfterValidator(_spells("vetter", "disk"))]
 ObjectivePart = Annotated[str, AfterValidator(_spells("objective", "tensor"))]
 BatcherPart = Annotated[str, AfterValidator(_spells("batcher"))]
-TrainerPart = Annotated[str, AfterValidator(_spells("trainer"))]
+
+
+def _makes_a_retriever(text: str) -> str:
+    """A check that a trainer's model can be evaluated as an encoder."""
+    if getattr(catalog.parse(text, stage="trainer"), "makes", "retriever") != "retriever":
+        raise ValueError(f"{text} trains a ranker, which a recipe cannot evaluate; `litotes train --trainer` runs it")
+    return text
+
+
+TrainerPart = Annotated[str, AfterValidator(_spells("trainer")), AfterValidator(_makes_a_retriever)]
 
 
 class Section(BaseModel):

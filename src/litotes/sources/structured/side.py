@@ -71,7 +71,7 @@ class SideNegatives:
             for at in range(len(stream)):
                 anchor, candidate = names[0][at], names[1][at]
                 source, pool = ("side:candidate", pools[1]) if keeps[at] else ("side:anchor", pools[0])
-                drawn = self._draw(stream[at], first + 1, pool, known, anchor, candidate, bool(keeps[at]))
+                drawn = self._draw(stream[at : at + 1], first + 1, pool, known, anchor, candidate, bool(keeps[at]))
                 if drawn is not None:
                     made[source][0].append(anchor if keeps[at] else drawn)
                     made[source][1].append(drawn if keeps[at] else candidate)
@@ -84,7 +84,7 @@ class SideNegatives:
 
     def _draw(
         self,
-        stream: np.uint64,
+        stream: np.ndarray,
         first: int,
         pool: np.ndarray,
         known: set[tuple[str, str]],

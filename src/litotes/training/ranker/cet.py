@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -164,6 +164,8 @@ class CoupledRanker:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     log_every: int = 10
     checkpoints: int = 500
+
+    makes: ClassVar[str] = "ranker"
 
     def __post_init__(self) -> None:
         from litotes.training.running import check_settings
