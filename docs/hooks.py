@@ -125,8 +125,14 @@ def _spelling(entry: Any) -> str:
         elif parameter.default is parameter.empty:
             given.append(f"{name}=...")
         else:
-            given.append(f"{name}={parameter.default}")
+            given.append(f"{name}={_shown(parameter.default)}")
     return f"{entry.name}({', '.join(given)})".replace("|", "\\|")
+
+
+def _shown(default: Any) -> str:
+    from litotes.catalog import shown
+
+    return shown(default)
 
 
 def _paper(paper: str) -> str:

@@ -95,6 +95,11 @@ ASL = "A Benchmark and Asymmetrical-Similarity Learning for Practical Image Copy
 RATIO_OF_VIEWS = "Learning Transferable Visual Models From Natural Language Supervision (arXiv:2103.00020)"
 
 CTVIS = "CTVIS: Consistent Training for Online Video Instance Segmentation (arXiv:2307.12616)"
+SIGLIP = "Sigmoid Loss for Language Image Pre-Training (arXiv:2303.15343)"
+DEBIASED = "Debiased Contrastive Learning (arXiv:2007.00224)"
+HARD_SAMPLES = "Contrastive Learning with Hard Negative Samples (arXiv:2010.04592)"
+
+POT = "Provable Training for Graph Contrastive Learning (arXiv:2309.13944)"
 RANKNET = "Learning to Rank using Gradient Descent (doi:10.1145/1102351.1102363)"
 DRHARD = "Optimizing Dense Retrieval Model Training with Hard Negatives (arXiv:2104.08051)"
 AR2 = "Adversarial Retriever-Ranker for dense text retrieval (arXiv:2110.03611)"
@@ -418,7 +423,7 @@ ENTRIES: tuple[Entry, ...] = (
         "tensor",
         "soft targets by the overlap of annotation trees, in ten views",
         (SPACE_2,),
-        ("space_2",),
+        ("space-2",),
     ),
     Entry(
         "path_tree_similarity",
@@ -427,7 +432,7 @@ ENTRIES: tuple[Entry, ...] = (
         "tensor",
         "soft targets by how far two paths from a root agree",
         (SPACE_2,),
-        ("space_2",),
+        ("space-2",),
     ),
     Entry(
         "cross_rank",
@@ -472,6 +477,22 @@ ENTRIES: tuple[Entry, ...] = (
         (SUPCON,),
     ),
     Entry(
+        "sigmoid_pairs",
+        "litotes.objectives.contrastive.sigmoid:SigmoidPairs",
+        "objective",
+        "tensor",
+        "SigLIP: every pair a question of its own, no softmax",
+        (SIGLIP,),
+    ),
+    Entry(
+        "debiased_infonce",
+        "litotes.objectives.contrastive.debiased:DebiasedInfoNCE",
+        "objective",
+        "tensor",
+        "InfoNCE less the positives hidden among its negatives; hard ones preferred",
+        (DEBIASED, HARD_SAMPLES),
+    ),
+    Entry(
         "hinge",
         "litotes.objectives.pairwise.hinge:Hinge",
         "objective",
@@ -495,6 +516,15 @@ ENTRIES: tuple[Entry, ...] = (
         "positives to one score, negatives to another",
         (CTVIS,),
         ("ctvis",),
+    ),
+    Entry(
+        "compactness",
+        "litotes.objectives.graph.pot:Compactness",
+        "objective",
+        "tensor",
+        "nodes of a graph that provably stay near their twin, whichever edges are dropped",
+        (POT,),
+        ("pot",),
     ),
     Entry(
         "posterior_pairs",
@@ -528,7 +558,7 @@ ENTRIES: tuple[Entry, ...] = (
         "tensor",
         "a contrast per view of a tree, in subspaces, with overlaps as soft positives",
         (SPACE_2,),
-        ("space_2",),
+        ("space-2",),
     ),
     Entry(
         "pairwise_logistic",
@@ -724,8 +754,15 @@ def call(name: str, kind: type) -> str:
         elif argument.default is argument.empty:
             arguments.append(argument.name)
         else:
-            arguments.append(f"{argument.name}={argument.default}")
+            arguments.append(f"{argument.name}={shown(argument.default)}")
     return f"{name}({', '.join(arguments)})"
+
+
+def shown(default: Any) -> str:
+    """A default as one would write it: texts without quotes, lists in brackets."""
+    if isinstance(default, (list, tuple)):
+        return f"[{', '.join(map(shown, default))}]"
+    return str(default)
 
 
 def parse(text: str, *, stage: Stage | None = None, scale: Scale | None = None) -> Any:

@@ -136,7 +136,8 @@ def whisker_mask(values: Tensor, whisker: float, valid: Tensor | None = None) ->
         return valid
     ranked, count = values.masked_fill(~valid, torch.inf).sort().values, valid.sum()
     most = len(values) - 1
-    low, high = (ranked[(part * count // 4).clamp(max=most)] for part in (1, 3))
+    places = torch.stack([(part * count // 4).clamp(max=most) for part in (1, 3)])
+    low, high = ranked.gather(0, places)  # an index of one place would be read on the host
     reach = whisker * (high - low)
     return valid & (values >= low - reach) & (values <= high + reach)
 

@@ -69,6 +69,17 @@ def test_gradients_reach_all_that_was_seen():
     assert all((e.grad != 0).any() for e in past)
 
 
+def test_the_gradient_is_that_of_the_definition():
+    torch.manual_seed(0)
+    past = (torch.rand(4, 1, 3, dtype=torch.float64) + 0.1).requires_grad_()
+    memory = TrackMemory()
+    for e in past:
+        memory.update(torch.tensor([7]), e)
+    (ours,) = torch.autograd.grad(memory.state()[1].square().sum(), past)
+    (wanted,) = torch.autograd.grad(slow([{7: e[0]} for e in past], None)[7].square().sum(), past)
+    assert torch.allclose(ours, wanted)
+
+
 def test_noise_writes_a_random_embedding_into_what_is_away():
     memory, g = TrackMemory("last", noise=1.0), torch.Generator().manual_seed(0)
     pool = torch.tensor([[5.0, 5.0]])

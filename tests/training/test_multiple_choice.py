@@ -52,7 +52,9 @@ def test_weights_of_zero_are_cross_entropy_bit_by_bit_and_both_sides_learn():
     anchor, reps, scores, target = drawn()
     spans = torch.randn(3, 6), torch.randint(-1, 2, (3, 6))
     plain = MultipleChoice(0, 0)(scores, target, anchor, reps, spans)[0]
-    assert torch.equal(plain, F.cross_entropy(scores, target)) and torch.equal(MultipleChoice()(scores, target)[0], plain)
+    assert torch.equal(plain, F.cross_entropy(scores, target)) and torch.equal(
+        MultipleChoice()(scores, target)[0], plain
+    )
     anchor.requires_grad_()
     reps.requires_grad_()
     loss, parts = MultipleChoice(1, 1)(scores, target, anchor, reps, spans)
@@ -103,7 +105,11 @@ def test_a_sentence_sees_the_frames_of_its_span_only():
     other = frames.clone()
     other[:, 2:] += 100
     one, two = part(tokens, frames, mask), part(tokens, other, mask)
-    assert torch.equal(one[:, 0], two[:, 0]) and torch.equal(one[:, 2], two[:, 2]) and not torch.equal(one[:, 1], two[:, 1])
+    assert (
+        torch.equal(one[:, 0], two[:, 0])
+        and torch.equal(one[:, 2], two[:, 2])
+        and not torch.equal(one[:, 1], two[:, 1])
+    )
     assert (part.attend(tokens, frames, mask)[:, 2] == 0).all() and one.isfinite().all()
     frames.requires_grad_()
     part(tokens, frames, mask).sum().backward()
@@ -114,10 +120,6 @@ def test_a_mask_of_true_is_global_attention():
     part, tokens, frames = attention(1)
     mask = torch.ones(2, 3, 5, dtype=torch.bool)
     slow = torch.stack(
-        [
-            torch.softmax(part.weight(tokens[b, j]) @ frames[b].T, dim=-1) @ frames[b]
-            for b in range(2)
-            for j in range(3)
-        ]
+        [torch.softmax(part.weight(tokens[b, j]) @ frames[b].T, dim=-1) @ frames[b] for b in range(2) for j in range(3)]
     ).view(2, 3, 4, 8)
     assert torch.allclose(part.attend(tokens, frames, mask), slow, atol=1e-6)

@@ -2,8 +2,10 @@
 
 from litotes.objectives.cached import Cached
 from litotes.objectives.combine import Only, Sum, Symmetric
+from litotes.objectives.contrastive.debiased import DebiasedInfoNCE
 from litotes.objectives.contrastive.infonce import InfoNCE
 from litotes.objectives.contrastive.progressive import ByDifficulty, ProgressiveInfoNCE
+from litotes.objectives.contrastive.sigmoid import SigmoidPairs
 from litotes.objectives.contrastive.soft_target import SoftTargetInfoNCE
 from litotes.objectives.listwise.adore import Adore
 from litotes.objectives.listwise.ar2 import Ar2
@@ -18,6 +20,7 @@ __all__ = [
     "Ar2",
     "ByDifficulty",
     "Cached",
+    "DebiasedInfoNCE",
     "Hinge",
     "InfoNCE",
     "LearnedTemperature",
@@ -27,6 +30,7 @@ __all__ = [
     "ProgressiveInfoNCE",
     "Reweighted",
     "ScheduledTemperature",
+    "SigmoidPairs",
     "SoftTargetInfoNCE",
     "Sum",
     "Symmetric",

@@ -27,7 +27,7 @@ def gps_neighbours(
 
     In:   coordinates [N, 2] (any width for "euclidean"), finite.
     Out:  ids int32 [N, k], -1 padded; distances float64 [N, k], inf padded.
-    Cost: O(N^2) per group, in blocks: 50,000 places take a minute on one core.
+    Cost: O(N^2) per group, in blocks: 50,000 places take about three minutes on one core.
 
     Args:
         k: how many, in [1, N - 1].

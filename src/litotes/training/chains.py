@@ -14,6 +14,7 @@ from litotes.objectives.base import Objective
 from litotes.objectives.combine import Only, Sum, Symmetric
 from litotes.objectives.contrastive.infonce import InfoNCE
 from litotes.objectives.contrastive.soft_target import SoftTargetInfoNCE
+from litotes.objectives.graph.pot import Compactness
 from litotes.objectives.pairwise.hinge import Hinge
 from litotes.objectives.pairwise.logistic import PairwiseLogistic
 from litotes.objectives.pairwise.margin_mse import MarginMSE
@@ -296,7 +297,7 @@ def sample4geo_loss(temperature: Temperature | None = None, label_smoothing: flo
 
 
 class Space2(Objective):
-    """The loss of SPACE-2: a contrast in each view of a tree, in a subspace of its own, with overlaps as soft positives.
+    """The loss of SPACE-2: a contrast in each view of a tree, in its own subspace, with overlaps as soft positives.
 
         for view v:  SoftTargetInfoNCE over cosines in subspace v, target F_v;     loss = mean over the views
 
@@ -362,3 +363,37 @@ class Space2(Objective):
             for v in range(len(names))
         ]
         return {"loss": torch.stack(costs).mean(), **dict(zip(names, costs, strict=True))}
+
+
+def pot_loss(kappa: float = 0.4, temperature: Temperature = 0.7) -> Sum:
+    """GRACE with provable training: contrast between two views of a graph, and nodes that stay compact.
+
+        (1 - kappa) InfoNCE over both views' nodes  +  kappa mean of log(1 + exp(-score))
+
+    In:   `two_views(u, v)` of projected embeddings, with `rows["compactness"]`, the scores of `NodeCompactness` of both
+          views, one after the other, from the embeddings before projection.
+    Args:
+        kappa: in [0, 1]; 0.2 to 0.5 is usual. temperature: divides the cosines.
+    Raises:
+        ValueError: an argument is out of range.
+    Source: Provable Training for Graph Contrastive Learning (arXiv:2309.13944), equation 12; GRACE (arXiv:2006.04131).
+    """
+    if not 0 <= kappa <= 1:
+        raise ValueError(f"pot_loss: kappa must be in [0, 1], got {kappa!r}")
+    return Sum((1 - kappa, Chain(Cosine(), InfoNCE(temperature))), (kappa, Compactness()))
+
+
+def claps(temperature: Temperature = 0.1) -> Chain:
+    """The contrast of CLAPS: a source finds its target among those of the batch and an imposter of its own.
+
+        Cosine -> InfoNCE
+
+    In:   either batch of `litotes.training.claps.pairs`; `Claps` joins both with the likelihood.
+    Args:
+        temperature: divides the cosines.
+    Raises:
+        ValueError: an argument is out of range.
+    Source: Contrastive Learning with Adversarial Perturbations for Conditional Text Generation (arXiv:2012.07280),
+        equations 6 and 10.
+    """
+    return Chain(Cosine(), InfoNCE(temperature))

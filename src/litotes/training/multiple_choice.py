@@ -67,7 +67,9 @@ class MultipleChoice(nn.Module):
             loss = loss + self.contrast * parts["contrast"]
         if self.localisation and spans is not None:
             inside = spans[1]
-            costs = F.binary_cross_entropy_with_logits(spans[0], inside.clamp(min=0).to(spans[0].dtype), reduction="none")
+            costs = F.binary_cross_entropy_with_logits(
+                spans[0], inside.clamp(min=0).to(spans[0].dtype), reduction="none"
+            )
             there = inside >= 0
             parts["localisation"] = torch.where(there, costs, 0).sum() / there.sum().clamp(min=1)
             loss = loss + self.localisation * parts["localisation"]
@@ -93,7 +95,9 @@ def choices(
     there = torch.ones_like(here) if valid is None else valid
     sign = sign.masked_fill(~there, 0)
     if not in_batch:
-        return SignedBatch(None, sign, torch.ones(b, k, device=sign.device), anchors, own=reps, rows={"positive": target})
+        return SignedBatch(
+            None, sign, torch.ones(b, k, device=sign.device), anchors, own=reps, rows={"positive": target}
+        )
     row = torch.arange(b, device=sign.device)
     wide = torch.where(there, -1, 0).to(torch.int8).flatten()[None, :].repeat(b, 1).view(b, b, k)
     wide[row, row] = sign

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Rows: TypeAlias = pa.Table | Evidence | str | Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TwoStage:
     """Train a retriever in two stages that differ in data, negatives and learning rate; the second starts from the
     first's weights, with a fresh optimiser and schedule.
@@ -171,7 +171,16 @@ class TwoStage:
         return train_retriever(student, chosen, collection, out=out, seed=seed, resume=resume, **asked)
 
     def __str__(self) -> str:
-        return spell(self)
+        from litotes.catalog import parse
+
+        named = isinstance(self.objective, str)  # then it is spelled as the part that it names, not as a text
+        return spell(replace(self, objective=parse(self.objective, scale="tensor")) if named else self)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TwoStage) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
 
 
 _PER_STAGE = (

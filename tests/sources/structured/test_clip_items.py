@@ -41,14 +41,24 @@ def test_the_positive_is_the_last_embedding_or_the_memory():
 
 def test_first_appearances_look_ahead_and_single_ones_are_no_items():
     embeds, batch = items([[0, -1, -1], [0, 3, -1], [0, -1, 2], [0, 4, -1]])
-    found = {(f, o): x for f, o, x in zip(batch.rows["frame"].tolist(), batch.rows["object"].tolist(), batch.own[:, 0], strict=True)}
+    found = {
+        (f, o): x
+        for f, o, x in zip(batch.rows["frame"].tolist(), batch.rows["object"].tolist(), batch.own[:, 0], strict=True)
+    }
     assert set(found) == {(1, 0), (2, 0), (3, 0), (1, 1), (3, 1)}
     assert torch.equal(found[1, 1], embeds[3, 4]) and torch.equal(found[3, 1], embeds[1, 3])
 
 
 def test_negatives_are_all_other_embeddings_of_the_frame_before():
     _, batch = items([[0, -1], [1, -1], [2, 3], [0, 1]])
-    by = {at: sign for at, sign in zip(zip(batch.rows["frame"].tolist(), batch.rows["object"].tolist(), strict=True), batch.sign.tolist(), strict=True)}
+    by = {
+        at: sign
+        for at, sign in zip(
+            zip(batch.rows["frame"].tolist(), batch.rows["object"].tolist(), strict=True),
+            batch.sign.tolist(),
+            strict=True,
+        )
+    }
     assert by[2, 0] == [1, -1, 0, -1, -1, -1]  # its own embedding in frame 1 is no negative
     assert by[2, 1] == [1, -1, -1, -1, -1, -1]  # not visible in frame 1: all five are
     assert by[3, 1] == [1, -1, -1, -1, 0, -1]
@@ -80,7 +90,11 @@ def test_the_loss_by_hand():
         sign = torch.tensor([[1] + [-1] * len(negatives)], dtype=torch.int8)
         return SignedBatch(None, sign, torch.ones(sign.shape), torch.tensor([[1.0, 0.0]]), own=own)
 
-    for negatives, embed, aux in (([[0.0, 1.0]], 0.313262, 0.0), ([[0.0, 1.0], [1.0, 0.0]], 0.861995, 1 / 3), ([], 0, 0)):
+    for negatives, embed, aux in (
+        ([[0.0, 1.0]], 0.313262, 0.0),
+        ([[0.0, 1.0], [1.0, 0.0]], 0.861995, 1 / 3),
+        ([], 0, 0),
+    ):
         assert ctvis_loss(1, 0)(batch(*negatives)).item() == pytest.approx(embed, abs=1e-6)
         assert ctvis_loss(0, 1)(batch(*negatives)).item() == pytest.approx(aux, abs=1e-6)
         assert ctvis_loss()(batch(*negatives)).item() == pytest.approx(2 * embed + 3 * aux, abs=1e-5)

@@ -28,8 +28,8 @@ class TrackMemory:
     Args:
         mode: one of these. momentum: share of the old, in [0, 1].
         max_history: only so many last embeddings count for beta, >= 1; None = all.
-        noise: an object that is not in a frame gets, with this probability in [0, 1], a random embedding of the frame as
-            if it were its own, as errors of a tracker do. With short clips it makes training unstable; 0.001 was public.
+        noise: an object that is not in a frame gets, with this probability in [0, 1], a random embedding of the frame
+            as if it were its own, as errors of a tracker do. With short clips training is unstable; 0.001 was public.
     Raises:
         ValueError: an argument is out of range.
     Source: CTVIS: Consistent Training for Online Video Instance Segmentation (arXiv:2307.12616), section 3.2.
@@ -128,7 +128,8 @@ class TrackMemory:
             count = seen if self.max_history is None else seen.clamp(max=self.max_history)
             share = ((history.sum(dim=1) * now).sum(dim=1, keepdim=True) / count).clamp(min=0)
         else:
-            share = {"momentum": 1 - self.momentum, "last": 1.0, "mean": 1 / (seen + 1)}[self.mode]
+            shares: dict[str, Tensor | float] = {"momentum": 1 - self.momentum, "last": 1.0, "mean": 1 / (seen + 1)}
+            share = shares[self.mode]
         self._memory = self._memory.index_put((rows,), (1 - share) * old + share * embeds)
         if self.max_history is None:  # the sum says all that the mean of cosines needs
             later = history + now[:, None]

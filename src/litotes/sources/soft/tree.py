@@ -66,8 +66,7 @@ class SetSimilarity(nn.Module):
 
     def combined(self, a: Any, b: Any) -> float:
         """Mean score over the defined views; 0 if there is none."""
-        score, defined = self.pair(a, b)
-        return float(score[defined].mean()) if defined.any() else 0.0
+        return mean_of_views(*overlaps(*self.encode([a, b])[:, None])).item()
 
     def matrix(self, things: Sequence[Any]) -> Tensor:
         """Scores of all pairs by view: float32 [V, N, N], symmetric, with 1 on the diagonal (also of empty things)."""
@@ -209,7 +208,8 @@ class PathTreeSimilarity(SetSimilarity):
     def elements(self, thing: Sequence[str] | Sequence[Sequence[str]]) -> Elements:
         """The prefixes of a thing's paths."""
         single = len(thing) > 0 and isinstance(thing[0], str)
-        paths = [tuple(map(_clean, path)) for path in ([thing] if single else thing)]
+        several: Sequence[Any] = [thing] if single else thing
+        paths = [tuple(map(_clean, path)) for path in several]
         return [frozenset(path[:level] for path in paths if len(path) >= level) for level in self.levels]
 
 
@@ -232,7 +232,7 @@ def overlaps(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
 
 def mean_of_views(score: Tensor, defined: Tensor) -> Tensor:
     """[V, B, C] -> [B, C]: mean over the defined views, 0 where there is none."""
-    return (score * defined).sum(dim=0) / defined.sum(dim=0).clamp(min=1)
+    return score.sum(dim=0) / defined.sum(dim=0).clamp(min=1)
 
 
 def _paths(frame: Frame) -> Iterable[tuple[str, ...]]:

@@ -16,8 +16,8 @@ class ConsistentItems:
     """An item for every object that is visible in a frame t >= 1 of a clip:
 
         anchor      its embedding in frame t
-        positive    seen before: with probability `memory_prob` its memory as of t - 1, else its last embedding before t;
-                    not seen before: its first embedding after t; neither: no item
+        positive    seen before: with probability `memory_prob` its memory as of t - 1, else its last embedding before
+                    t; not seen before: its first embedding after t; neither: no item
         negatives   all other embeddings of frame t - 1, background included; or the memories of the other objects
 
     So training compares a detection with what inference compares it with. `memory_prob=0` and clips of two frames is
@@ -47,7 +47,9 @@ class ConsistentItems:
         if not 0 <= memory_prob <= 1:
             raise ValueError(f"ConsistentItems: memory_prob must be in [0, 1], got {memory_prob!r}")
         if negatives not in ("previous_frame", "memory", "both"):
-            raise ValueError(f"ConsistentItems: negatives must be 'previous_frame', 'memory' or 'both', got {negatives!r}")
+            raise ValueError(
+                f"ConsistentItems: negatives must be 'previous_frame', 'memory' or 'both', got {negatives!r}"
+            )
         self.memory_prob, self.negatives = float(memory_prob), negatives
         self.memory = TrackMemory() if memory is None else memory
 
@@ -126,5 +128,9 @@ class ConsistentItems:
             shapes = f"{list(embeds.shape)} and {list(assign.shape)}"
             raise ValueError(f"ConsistentItems: needs embeds [T, Q, D] and assign [T, I] with T >= 2, got {shapes}")
         ranked = assign.sort(dim=1).values
-        if bool((assign >= embeds.shape[1]).any()) or bool(((ranked[:, 1:] == ranked[:, :-1]) & (ranked[:, 1:] >= 0)).any()):
-            raise ValueError(f"ConsistentItems: assign must name each of {embeds.shape[1]} embeddings of a frame at most once")
+        if bool((assign >= embeds.shape[1]).any()) or bool(
+            ((ranked[:, 1:] == ranked[:, :-1]) & (ranked[:, 1:] >= 0)).any()
+        ):
+            raise ValueError(
+                f"ConsistentItems: assign must name each of {embeds.shape[1]} embeddings of a frame at most once"
+            )

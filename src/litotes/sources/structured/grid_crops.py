@@ -32,8 +32,8 @@ class GridCrops(nn.Module):
     As a source it writes targets and signs into a batch of crops (rows) against cells (columns), for
     `Chain(GridCrops(), ClippedCosine(), Voco())`. A pair of two volumes has sign 0.
 
-    In:   SignedBatch with `rows["centre"]` [B, d], `columns["cell"]` int64 [C], each in 0 .. K - 1; with several volumes
-          `rows["volume"]` and `columns["volume"]`.
+    In:   SignedBatch with `rows["centre"]` [B, d] and `columns["cell"]` int64 [C] in 0 .. K - 1; with several volumes
+          `rows["volume"]` and `columns["volume"]`, too.
     Out:  the batch with `pairs["target"]` [B, C] in [0, 1], its signs, and weights of 1 where it wrote signs.
     Cost: O(B C d).
 

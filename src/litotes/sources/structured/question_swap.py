@@ -15,8 +15,8 @@ from litotes.spelling import spell
 class QuestionSwap:
     """For each (clip, question) pair a choice of M questions: its own, and M - 1 of other clips.
 
-    "Which question belongs to this clip" asks for no label beside the pairs, and a model that can tell reads both. Other
-    questions of the same clip are true of it and never negatives; neither are questions worded like one of them
+    "Which question belongs to this clip" asks for no label beside the pairs, and a model that can tell reads both.
+    Other questions of the same clip are true of it and never negatives; neither are questions worded like one of them
     ("who speaks first?"), if texts are given.
 
     Cost: O(N^2) time, O(N M) memory.
