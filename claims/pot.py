@@ -24,7 +24,7 @@ CLAIM = Claim(
     metric="accuracy of a linear probe with 5 labels per class",
     direction="higher",
     data="a graph of 1,000 handwritten digits, 6 nearest neighbours, 15 % of the edges moved",
-    minutes=2.0,
+    minutes=2.5,
     paper="Provable Training for Graph Contrastive Learning (arXiv:2309.13944)",
 )
 

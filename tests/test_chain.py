@@ -162,3 +162,22 @@ def test_learned_parameters_of_all_parts_are_found_by_an_optimiser():
     scorer = Dot()
     scorer.scale = learned
     assert [p is learned for p in Chain(scorer, InfoNCE()).parameters()] == [True]
+
+
+def test_terms_and_costs_know_the_moment_and_the_draws():
+    from litotes.batch import Moment
+    from litotes.objectives.combine import Only
+    from litotes.objectives.temperature import ScheduledTemperature
+    from litotes.sources.mixed.mochi import MoCHi
+
+    chain = Chain(Cosine(), MoCHi(4, 3, 1), InfoNCE(ScheduledTemperature(0.5, 0.05)))
+    torch.manual_seed(0)
+    batch = from_pairs(torch.randn(5, 8), torch.randn(5, 8))
+    for progress in (0.0, 1.0):
+        now, draws = Moment(0, 0, progress), lambda: torch.Generator().manual_seed(3)
+        loss = chain(batch, now=now, generator=draws())
+        assert torch.equal(chain.terms(batch, now=now, generator=draws())["loss"], loss)
+        cost, believed = chain.per_anchor(batch, now=now, generator=draws())
+        assert (cost * believed).sum() / believed.sum() == pytest.approx(loss.item(), rel=1e-5)
+    plain = Chain(Cosine(), InfoNCE(ScheduledTemperature(0.5, 0.05)))
+    assert Only("foreign", plain).per_anchor(batch, now=now)[0].shape == (5,)

@@ -107,13 +107,18 @@ class Chain(nn.Module):
     ) -> Tensor:
         return self.objective(self.prepare(batch, now=now, generator=generator), now=now, generator=generator)
 
-    def terms(self, batch: SignedBatch) -> dict[str, Tensor]:
+    def terms(
+        self, batch: SignedBatch, *, now: Moment | None = None, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
         """The named parts of the loss, "loss" first, for a batch that has not been prepared."""
-        return self.objective.terms(self.prepare(batch))  # type: ignore[operator]
+        return self.objective.terms(self.prepare(batch, now=now, generator=generator), now=now)  # type: ignore[operator]
 
-    def per_anchor(self, batch: SignedBatch) -> tuple[Tensor, Tensor]:
+    def per_anchor(
+        self, batch: SignedBatch, *, now: Moment | None = None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Unreduced losses (cost [B], believed [B]) of a batch that has not been prepared."""
-        return self.objective.per_anchor(self.prepare(batch))  # type: ignore[operator]
+        prepared = self.prepare(batch, now=now, generator=generator)
+        return self.objective.per_anchor(prepared, now=now)  # type: ignore[operator]
 
     def _needs(self) -> dict[str, str]:
         """What the batch must bring, and which part first asks for it."""

@@ -111,6 +111,8 @@ def test_by_hand():
     assert DebiasedInfoNCE(1.0, 0.25)(row).item() == pytest.approx(math.log1p(field / math.e), rel=1e-12)
     # prior 0.5 would leave 2 - e < 0: the bound 2 / e holds
     assert DebiasedInfoNCE(1.0, 0.5)(row).item() == pytest.approx(math.log1p(2 * math.exp(-2)), rel=1e-12)
+    # ... it holds above a remainder of 0.85 too, where no score is below 0 and two negatives are 2 at least
+    assert DebiasedInfoNCE(1.0, 0.25, lowest=0.0)(row).item() == pytest.approx(math.log1p(2 / math.e), rel=1e-12)
     # ... and a higher lowest score is a higher bound
     assert DebiasedInfoNCE(1.0, 0.5, lowest=0.0)(row).item() == pytest.approx(math.log1p(2 / math.e), rel=1e-12)
 

@@ -217,6 +217,18 @@ def test_bfloat16_features_are_counted_in_float32(name):
     assert mixed.item() == pytest.approx(exact.item(), rel=1e-3)
 
 
+@pytest.mark.parametrize("name", [name for name in OBJECTIVES | VARIANTS if "chain(" not in str(EVERY[name])[6:]])
+def test_bfloat16_scores_are_counted_in_float32(name):
+    scored = Cosine()(batch_of(name, *vectors(torch.float32)))
+    half = (scored.scores / 4).bfloat16()
+    generator = torch.Generator().manual_seed(0)
+    part = EVERY[name].float().objective
+    coarse, exact = (
+        part(scored.replace(scores=scores), now=NOW, generator=generator) for scores in (half, half.float())
+    )
+    assert coarse.item() == pytest.approx(exact.item(), rel=1e-6)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(EVERY) - DRAWN))
 def test_it_compiles_without_a_break(name):

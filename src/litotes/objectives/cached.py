@@ -117,13 +117,13 @@ class Cached(nn.Module):
         value: Tensor = _Deferred.apply(loss.detach(), replay, gradients[len(leaves) :], hook, *own)
         return value
 
-    def terms(self, batch: SignedBatch) -> dict[str, Tensor]:
+    def terms(self, batch: SignedBatch, *, now: Moment | None = None) -> dict[str, Tensor]:
         """The named parts of the loss, for a batch that has its features."""
-        return self.chain.terms(batch)  # type: ignore[operator]
+        return self.chain.terms(batch, now=now)  # type: ignore[operator]
 
-    def per_anchor(self, batch: SignedBatch) -> tuple[Tensor, Tensor]:
+    def per_anchor(self, batch: SignedBatch, *, now: Moment | None = None) -> tuple[Tensor, Tensor]:
         """Unreduced losses (cost [B], believed [B]), for a batch that has its features."""
-        return self.chain.per_anchor(batch)  # type: ignore[operator]
+        return self.chain.per_anchor(batch, now=now)  # type: ignore[operator]
 
     def __str__(self) -> str:
         return spell(self)
