@@ -116,7 +116,8 @@ def parts(size: int) -> dict[str, Any]:
         def run() -> None:
             leaves = [x.clone().requires_grad_(), y.clone().requires_grad_()]
             batch = from_pairs(*leaves)
-            batch = batch.replace(rows={**batch.rows, **guide}, columns={**batch.columns, **guide})
+            if any(isinstance(part, Gist) for part in made):
+                batch = batch.replace(rows={**batch.rows, **guide}, columns={**batch.columns, **guide})
             whole(batch, generator=torch.Generator().manual_seed(0)).backward()
 
         return run

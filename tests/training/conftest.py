@@ -32,7 +32,7 @@ def tiny_model(tmp_path_factory):
         *(f"##{d}" for d in "0123456789"),
     ]
     (bert / "vocab.txt").write_text("\n".join(vocabulary))
-    BertTokenizerFast(vocab_file=str(bert / "vocab.txt"), do_lower_case=True).save_pretrained(bert)
+    BertTokenizerFast(vocab=str(bert / "vocab.txt"), do_lower_case=True).save_pretrained(bert)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         config = BertConfig(
