@@ -39,6 +39,7 @@ STAGES = {
     "temperature": "Temperatures: how sharp the scores are",
     "trainer": "Trainers: whole recipes of several phases",
 }
+_VERDICTS = ("holds", "not shown", "reversed")
 SCALES = {"disk": "on disk (evidence)", "tensor": "in a training step (`SignedBatch`)"}
 
 
@@ -81,6 +82,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     markdown = re.sub(
         r"<!-- claim ([\w-]+) -->", lambda found: lines.get(found[1], f"*{found[1]}: not checked yet*"), markdown
     )
+    markdown = markdown.replace("<!-- claims summary -->", _summed(board))
     return markdown.replace("<!-- claims board -->", _board_table(board))
 
 
@@ -199,6 +201,12 @@ def _said(line: dict[str, Any]) -> str:
         f"**{line['verdict']}**: {line['metric']} {line['effect']:+.4f} [{low:+.4f}, {high:+.4f}] over "
         f"{len(line['seeds'])} seeds (`litotes claims run {line['name']}`)"
     )
+
+
+def _summed(board: list[dict[str, Any]]) -> str:
+    """Which claims have which verdict, as a list."""
+    verdicts = {word: [f"`{line['name']}`" for line in board if line["verdict"] == word] for word in _VERDICTS}
+    return "\n".join(f"- **{word}**: {', '.join(names)}" for word, names in verdicts.items() if names)
 
 
 def _board_table(board: list[dict[str, Any]]) -> str:
