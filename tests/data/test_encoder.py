@@ -160,7 +160,7 @@ def test_the_checksum_is_of_what_a_model_is_not_of_where_it_lies(folder, tiny_be
     assert len({encoder.checksum for encoder in [one, *others]}) == 1 + len(others)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "bfloat16"])
 def test_a_folder_read_without_its_library_gives_the_bits_of_the_object(dtype):
     """On texts of every script that WordNet and tests know: tokens, states and pooling agree exactly."""
     synsets = load_synsets("all").table

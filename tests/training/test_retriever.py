@@ -142,7 +142,7 @@ def test_one_seed_gives_the_same_bits_and_another_seed_others(tiny_model, world,
     assert not equal(runs[0].path, runs[2].path)
 
 
-@pytest.mark.parametrize("stop", [2, 3, 4])
+@pytest.mark.parametrize("stop", [pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(4, marks=pytest.mark.slow)])
 def test_an_interrupted_run_goes_on_to_the_weights_of_an_uninterrupted_one(tiny_model, world, tmp_path, stop):
     whole = Watched(LearnedTemperature())
     expected = train(tiny_model, world, tmp_path / "whole", whole)
@@ -210,6 +210,7 @@ def test_a_batcher_says_what_meets_and_an_interrupted_run_meets_the_same(tiny_mo
     assert begun + met == whole and equal(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_what_a_chain_draws_is_drawn_again_by_a_run_that_goes_on(tiny_model, world, tmp_path):
     chain = "chain(cosine(), mochi(n_hard=8, n_mix=6, n_mix_query=2), infonce(temperature=0.05))"
     whole = train(tiny_model, world, tmp_path / "whole", chain)
